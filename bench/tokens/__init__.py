@@ -1,0 +1,1 @@
+"""Tokens a second through the gateway, against the same engine's own HTTP, on a real model."""

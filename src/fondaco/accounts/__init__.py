@@ -1,0 +1,1 @@
+"""Accounts: who keys, money and characters belong to."""

@@ -1,0 +1,140 @@
+"""An answer's events folded into the one body of a request that does not stream (CONTRACT 3.7)."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import msgspec
+from msgspec import Raw
+
+from fondaco.chat.answer_wire import (
+    Choice,
+    Completion,
+    FinishReason,
+    FunctionCall,
+    Message,
+    ToolCall,
+    VeniceParametersEcho,
+)
+from fondaco.chat.options import Options
+from fondaco.chat.service import ChatAnswer
+from fondaco.chat.tally import Tally
+from fondaco.ids import tool_call_id
+from fondaco.upstream.chat_stream import Run
+from fondaco.upstream.wire import NOTHING, EngineAnswer, EngineChoice
+
+_encoder = msgspec.json.Encoder()
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+async def fold(answer: ChatAnswer) -> bytes:
+    """The whole answer as JSON. Takes all events and closes them."""
+    parts: dict[int, _Parts] = {}
+    tally = Tally(answer)
+    async with aclosing(answer.events()) as events:
+        async for event in events:
+            for chunk in event.answers() if type(event) is Run else (event,):
+                assert isinstance(chunk, EngineAnswer)
+                tally.tell(chunk.usage)
+                for choice in chunk.choices:
+                    part = parts.get(choice.index)
+                    if part is None:
+                        part = parts[choice.index] = _Parts()
+                    part.add(choice)
+                    tally.note(1)
+    usage = tally.usage()
+    return _encoder.encode(
+        Completion(
+            id=answer.id,
+            created=answer.created,
+            model=answer.model,
+            choices=[parts[index].choice(index) for index in sorted(parts)],
+            usage=usage,
+            cost=tally.cost(usage),
+            venice_parameters=echo(answer.options),
+        )
+    )
+
+
+def echo(options: Options) -> VeniceParametersEcho:
+    """The effective parameters as the answer repeats them."""
+    made = VeniceParametersEcho(
+        enable_web_search=options.enable_web_search,
+        enable_web_citations=options.enable_web_citations,
+        enable_web_scraping=options.enable_web_scraping,
+        include_venice_system_prompt=options.include_venice_system_prompt,
+        include_search_results_in_stream=options.include_search_results_in_stream,
+        return_search_results_as_documents=options.return_search_results_as_documents,
+        strip_thinking_response=options.strip_thinking_response,
+        disable_thinking=options.disable_thinking,
+    )
+    if options.character_slug is not None:
+        made.character_slug = options.character_slug
+    return made
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[Raw] | None = None
+
+
+class _Parts:
+    """One choice, put together piece by piece."""
+
+    __slots__ = ("_calls", "_finish", "_logprobs", "_said", "_stop", "_thought")
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._thought: list[str] = []
+        self._calls: dict[int, ToolCall] = {}
+        self._logprobs: list[Raw] = []
+        self._finish: FinishReason | None = None
+        self._stop: str | None = None
+
+    def add(self, choice: EngineChoice) -> None:
+        delta = choice.delta
+        if delta is not None:
+            if delta.content:
+                self._said.append(delta.content)
+            if thought := delta.thought():
+                self._thought.append(thought)
+            for call in delta.tool_calls or ():
+                mine = self._calls.get(call.index or 0)
+                if mine is None:
+                    mine = ToolCall(id=call.id or tool_call_id(), function=FunctionCall(name="", arguments=""))
+                    self._calls[call.index or 0] = mine
+                if call.function is not None:
+                    mine.function.name += call.function.name or ""
+                    mine.function.arguments += call.function.arguments_text() or ""
+        if bytes(choice.logprobs) not in NOTHING:
+            self._logprobs += msgspec.json.decode(choice.logprobs, type=_Logprobs).content or ()
+        if choice.finish_reason is not None:
+            self._finish = FINISH_REASONS.get(choice.finish_reason, "stop")
+            if isinstance(choice.stop_reason, str):
+                self._stop = choice.stop_reason
+
+    def choice(self, index: int) -> Choice:
+        calls = [self._calls[at] for at in sorted(self._calls)]
+        for call in calls:
+            call.function.arguments = call.function.arguments or "{}"
+        logprobs = Raw(b"null")
+        if self._logprobs:
+            logprobs = Raw(b'{"content":%b}' % _encoder.encode(self._logprobs))
+        said = "".join(self._said)
+        return Choice(
+            index=index,
+            finish_reason=self._finish or "stop",
+            stop_reason=self._stop,
+            logprobs=logprobs,
+            message=Message(
+                content=said if said or not calls else None,
+                reasoning_content="".join(self._thought) or None,
+                tool_calls=calls,
+            ),
+        )

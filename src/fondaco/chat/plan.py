@@ -1,0 +1,226 @@
+"""How one request is put to one engine: its body, and who reads what comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from fondaco.chat import tool_prompt
+from fondaco.chat.gates import chosen_name
+from fondaco.chat.options import Options
+from fondaco.chat.prompt import PromptBuilder
+from fondaco.chat.thinking import Show, Thinking
+from fondaco.chat.tool_calls import CallReader, ForcedCalls, NativeCalls, ProseCalls
+from fondaco.chat.tools import FunctionSpec
+from fondaco.chat.wire import ChatRequest, JsonObjectFormat, JsonSchemaFormat
+from fondaco.models.registry import Resolved
+from fondaco.models.serving import LocalServing, RemoteServing
+from fondaco.settings import GgufModel
+from fondaco.upstream.seats import Seat
+from fondaco.upstream.wire import EngineRequest
+
+_JSON = {"type": "json_object"}
+
+
+class Plan:
+    """The request as the engine gets it, less its seat, and the readers of its answer."""
+
+    def __init__(self, body: EngineRequest, thinking: Thinking | None, calls: CallReader | None) -> None:
+        self._body = body
+        self.thinking = thinking
+        self.calls = calls
+
+    @property
+    def completion_limit(self) -> int | None:
+        """The most tokens that one choice may have."""
+        body = self._body
+        for limit in (body.max_tokens, body.max_completion_tokens):
+            if isinstance(limit, int):
+                return limit
+        return None
+
+    def body(self, seat: Seat) -> EngineRequest:
+        """The body for this seat. Local engines are always asked to stream."""
+        body = self._body
+        if seat.local:
+            body.id_slot = UNSET if seat.slot is None else seat.slot
+            body.cache_prompt = UNSET if seat.cache_prompt is None else seat.cache_prompt
+            body.stream = True
+        if seat.upstream_model is not None:
+            body.model = seat.upstream_model
+        if body.stream is True:
+            body.stream_options = {"include_usage": True}
+        return body
+
+
+def make(request: ChatRequest, messages: list[Any], resolved: Resolved, options: Options, prompt: PromptBuilder) -> Plan:
+    """`messages` are the request's, with their media prepared."""
+    serving = resolved.served.serving
+    if isinstance(serving, LocalServing):
+        return _local(request, messages, resolved, options, prompt, serving)
+    return _remote(request, messages, resolved, options, prompt, serving)
+
+
+def _local(
+    request: ChatRequest,
+    messages: list[Any],
+    resolved: Resolved,
+    options: Options,
+    prompt: PromptBuilder,
+    serving: LocalServing,
+) -> Plan:
+    functions = [] if request.tool_choice == "none" else request.offered_functions
+    named = chosen_name(request)
+    forced = bool(functions) and (named is not None or request.tool_choice == "required")
+    parallel = request.parallel_tool_calls is not False
+    # The models of the catalogue are small and were not taught tools well; a file of the user's may know better,
+    # and llama.cpp then reads its own form of calls.
+    prompted = forced or not isinstance(serving.weight, GgufModel)
+    history = any(getattr(message, "tool_calls", None) for message in messages)
+    own_prompt = options.include_venice_system_prompt
+    if prompted:
+        listed = functions if functions or history else None
+        built = prompt.build(messages, own_prompt=own_prompt, listed_tools=listed)
+    else:
+        built = prompt.build(messages, own_prompt=own_prompt)
+    body = _sampling(request, built)
+    limit = request.completion_limit
+    most = resolved.model.max_completion_tokens
+    body.max_tokens = min(limit, most) if limit else most
+    body.repeat_penalty = _given(request.repetition_penalty)
+    _dynamic_temperature(request, body)
+    calls: CallReader | None = None
+    if forced:
+        chosen = [function for function in functions if named in (None, function.name)]
+        body.response_format = _schema(tool_prompt.call_schema(chosen, parallel=parallel and named is None))
+        calls = ForcedCalls()
+    elif functions:
+        calls = ProseCalls([function.name for function in functions], parallel=parallel)
+        if not prompted:
+            body.tools = [{"type": "function", "function": function} for function in functions]
+            body.parallel_tool_calls = parallel
+    if not forced and (answer := _answer_format(request)) is not None:
+        body.response_format = answer
+        if functions:
+            body.tools = UNSET
+            body.response_format = _either(functions, request)
+    if options.disable_thinking or request.effort == "none":
+        body.chat_template_kwargs = {"enable_thinking": False}
+    return Plan(body, _thinking(resolved, options, prefilled=False), calls)
+
+
+def _remote(
+    request: ChatRequest,
+    messages: list[Any],
+    resolved: Resolved,
+    options: Options,
+    prompt: PromptBuilder,
+    serving: RemoteServing,
+) -> Plan:
+    binding = serving.binding
+    model = resolved.model
+    body = _sampling(request, prompt.build(messages, own_prompt=options.include_venice_system_prompt))
+    if request.stream:
+        body.stream = True
+    limit = request.completion_limit
+    if limit is not None and resolved.stand_in and model.max_completion_tokens:
+        limit = min(limit, model.max_completion_tokens)
+    if request.max_completion_tokens is not None:
+        body.max_completion_tokens = _given(limit)
+    else:
+        body.max_tokens = _given(limit)
+    body.repetition_penalty = _given(request.repetition_penalty)
+    body.min_temp, body.max_temp = _given(request.min_temp), _given(request.max_temp)
+    body.stop_token_ids = _given(request.stop_token_ids)
+    calls: CallReader | None = None
+    functions = request.offered_functions
+    if functions:
+        body.tools = [{"type": "function", "function": function} for function in functions]
+        named = chosen_name(request)
+        if named is not None:
+            body.tool_choice = {"type": "function", "function": {"name": named}}
+        else:
+            body.tool_choice = UNSET if request.tool_choice is None else request.tool_choice
+        body.parallel_tool_calls = _given(request.parallel_tool_calls)
+        calls = NativeCalls()
+    if (answer := _answer_format(request)) is not None:
+        body.response_format = answer
+    quiet = options.disable_thinking or request.effort == "none"
+    if binding.thinking_switch == "chat_template_kwargs" and quiet:
+        body.chat_template_kwargs = {"enable_thinking": False}
+    elif binding.thinking_switch == "reasoning_effort" and (quiet or request.effort):
+        body.reasoning_effort = "none" if quiet else _given(request.effort)
+    elif model.capabilities.reasoning and request.effort and not quiet:
+        body.reasoning_effort = request.effort
+    return Plan(body, _thinking(resolved, options, prefilled=binding.think_prefilled), calls)
+
+
+def _sampling(request: ChatRequest, messages: list[Any]) -> EngineRequest:
+    """What every engine understands alike; only what the caller said is sent."""
+    return EngineRequest(
+        messages=messages,
+        temperature=_given(request.temperature),
+        top_p=_given(request.top_p),
+        top_k=_given(request.top_k),
+        min_p=_given(request.min_p),
+        frequency_penalty=_given(request.frequency_penalty),
+        presence_penalty=_given(request.presence_penalty),
+        n=UNSET if request.n in (None, 1) else request.n,
+        seed=_given(request.seed),
+        stop=request.stops or UNSET,
+        logit_bias=UNSET if not request.logit_bias else msgspec.Raw(msgspec.json.encode(request.logit_bias)),
+        logprobs=True if request.logprobs or request.top_logprobs else UNSET,
+        top_logprobs=_given(request.top_logprobs),
+    )
+
+
+def _given(value: Any) -> Any:
+    return UNSET if value is None else value
+
+
+def _dynamic_temperature(request: ChatRequest, body: EngineRequest) -> None:
+    """llama.cpp takes a middle and a range instead of two ends."""
+    low, high = request.min_temp, request.max_temp
+    if low is None and high is None:
+        return
+    centre = request.temperature if request.temperature is not None else 1.0
+    low = low if low is not None else min(centre, high if high is not None else centre)
+    high = max(high if high is not None else centre, low)
+    body.temperature = (low + high) / 2
+    body.dynatemp_range = (high - low) / 2
+
+
+def _answer_format(request: ChatRequest) -> Any:
+    """`response_format` in the form that all engines take; None for free text."""
+    asked = request.response_format
+    if isinstance(asked, JsonObjectFormat):
+        return _JSON
+    if isinstance(asked, JsonSchemaFormat):
+        name = asked.json_schema.get("name")
+        made: dict[str, Any] = {"name": name if name is not None else "answer", "schema": msgspec.Raw(asked.schema)}
+        if (strict := asked.json_schema.get("strict")) is not None:
+            made["strict"] = strict
+        return {"type": "json_schema", "json_schema": made}
+    return None
+
+
+def _either(functions: list[FunctionSpec], request: ChatRequest) -> Any:
+    """A local engine's grammar for an answer in the caller's format that may as well be a call."""
+    asked = request.response_format
+    answer = asked.schema if isinstance(asked, JsonSchemaFormat) else None
+    return _schema(tool_prompt.call_or_answer_schema(functions, answer))
+
+
+def _schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "calls", "schema": schema}}
+
+
+def _thinking(resolved: Resolved, options: Options, *, prefilled: bool) -> Thinking | None:
+    show: Show = "tags" if resolved.model.think_tags else "field"
+    if options.strip_thinking_response or options.disable_thinking:
+        show = "nothing"
+    if show == "tags" and not prefilled and not resolved.model.capabilities.reasoning:
+        return None
+    return Thinking(show, prefilled=prefilled)

@@ -1,0 +1,136 @@
+"""What an engine is given to read: the server's prompt, the caller's, and the conversation, in that order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fondaco.chat import tool_prompt
+from fondaco.chat.messages import (
+    AssistantMessage,
+    AudioPart,
+    ChatMessage,
+    DeveloperMessage,
+    FilePart,
+    FunctionMessage,
+    ImagePart,
+    InputTextPart,
+    SystemMessage,
+    TextPart,
+    ToolMessage,
+    UserMessage,
+    UserPart,
+    VideoPart,
+)
+from fondaco.chat.tools import FunctionSpec
+from fondaco.clock import Clock
+
+# Short, because a small model on a CPU reads about a hundred tokens a second; the date is last, so that all before
+# it stays the same from day to day and an engine's prompt cache holds.
+DEFAULT_SYSTEM_PROMPT = (
+    "You are a capable, direct assistant. Answer the question that was asked, truthfully and to the point, without "
+    "moralising or needless warnings. Use Markdown where it helps and LaTeX for formulas."
+)
+
+
+class PromptBuilder:
+    def __init__(self, clock: Clock, system: str | None) -> None:
+        """`system` replaces the default prompt; empty text turns it off."""
+        self._clock = clock
+        self._system = DEFAULT_SYSTEM_PROMPT if system is None else system
+
+    def server_prompt(self) -> str:
+        """The server's own system prompt as of now; empty when there is none."""
+        if not self._system:
+            return ""
+        return f"{self._system}\nToday is {self._clock.now():%A, %d %B %Y}."
+
+    def build(
+        self,
+        messages: list[ChatMessage],
+        *,
+        own_prompt: bool,
+        listed_tools: list[FunctionSpec] | None = None,
+    ) -> list[Any]:
+        """Messages in the engine's wire form.
+
+        The leading system messages become one, since many chat templates take no more. With `listed_tools` the
+        tools, earlier calls and results are written out as text, for engines that are not given them as such.
+        """
+        heads: list[str] = []
+        if own_prompt and (own := self.server_prompt()):
+            heads.append(own)
+        rest = 0
+        for message in messages:
+            if not isinstance(message, (SystemMessage, DeveloperMessage)):
+                break
+            heads.append(tool_prompt.plain_text(message.content))
+            rest += 1
+        if listed_tools:
+            heads.append(tool_prompt.listing(listed_tools))
+        built: list[Any] = []
+        if heads:
+            built.append({"role": "system", "content": "\n\n".join(heads)})
+        turn = _as_text(messages) if listed_tools is not None else _as_wire
+        last = len(messages) - 1
+        for at in range(rest, len(messages)):
+            if (made := turn(messages[at], at == last)) is not None:
+                built.append(made)
+        return built
+
+
+def _as_wire(message: ChatMessage, last: bool) -> Any:
+    """A turn as it is, less what engines may stumble over; None for one that says nothing."""
+    if isinstance(message, UserMessage):
+        return message if isinstance(message.content, str) else _parts(message)
+    if isinstance(message, AssistantMessage):
+        calls = message.tool_calls
+        if not calls and not message.content:
+            return None
+        made: dict[str, Any] = {"role": "assistant", "content": message.content or None}
+        if calls:
+            made["tool_calls"] = calls
+        elif message.name:
+            made["name"] = message.name
+        if isinstance(message.content, list):
+            made["content"] = tool_prompt.plain_text(message.content)
+        return made
+    if isinstance(message, FunctionMessage):
+        return {"role": "tool", "tool_call_id": message.name or "", "content": message.content or ""}
+    if isinstance(message, ToolMessage):
+        return {
+            "role": "tool",
+            "tool_call_id": message.tool_call_id,
+            "content": tool_prompt.plain_text(message.content),
+        }
+    return {"role": "system", "content": tool_prompt.plain_text(message.content)}
+
+
+def _parts(message: UserMessage) -> Any:
+    """Parts in OpenAI's spelling, without what only caches read; text alone becomes one string."""
+    if not any(isinstance(part, (ImagePart, AudioPart, VideoPart)) for part in message.content):
+        return UserMessage(content=tool_prompt.plain_text(message.content), name=message.name)
+    parts: list[UserPart] = []
+    for part in message.content:
+        if isinstance(part, (TextPart, InputTextPart)):
+            parts.append(TextPart(text=part.text))
+        elif not isinstance(part, (str, FilePart)):
+            parts.append(part if part.cache_control is None else msgspec.structs.replace(part, cache_control=None))
+    return UserMessage(content=parts, name=message.name)
+
+
+def _as_text(messages: list[ChatMessage]) -> Any:
+    names: dict[str, str] = {}
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            names.update(tool_prompt.call_names(message.tool_calls))
+
+    def turn(message: ChatMessage, last: bool) -> Any:
+        if isinstance(message, AssistantMessage) and message.tool_calls:
+            return {"role": "assistant", "content": tool_prompt.past_calls(message)}
+        if isinstance(message, (ToolMessage, FunctionMessage)):
+            return {"role": "user", "content": tool_prompt.result(message, names, last=last)}
+        return _as_wire(message, last)
+
+    return turn

@@ -1,0 +1,148 @@
+"""An answer's events as server-sent events (CONTRACT 3.8).
+
+Plain runs are re-wrapped without being decoded. The finishing chunk waits for the engine's usage, which comes after
+it, so that usage stands on the last chunk that has a choice; the chunk without choices is sent only when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+from msgspec import UNSET
+
+from fondaco.chat.answer import FINISH_REASONS, echo
+from fondaco.chat.answer_wire import ChunkChoice, Delta, FunctionDelta, ToolCallDelta
+from fondaco.chat.service import ChatAnswer
+from fondaco.chat.tally import Tally
+from fondaco.upstream.chat_stream import Envelope, Run
+from fondaco.upstream.wire import NOTHING, EngineAnswer, EngineChoice, EngineDelta, EngineToolCall
+
+_encoder = msgspec.json.Encoder()
+
+DONE = b"data: [DONE]\n\n"
+
+
+class ChatStream:
+    """The pieces of a streamed answer. `aclose` leaves the engine, also if nothing was ever taken."""
+
+    def __init__(self, answer: ChatAnswer) -> None:
+        self._answer = answer
+        self._pieces = _pieces(answer)
+
+    def __aiter__(self) -> ChatStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+        await self._answer.aclose()
+
+
+async def _pieces(answer: ChatAnswer) -> AsyncGenerator[bytes]:
+    envelope = _envelope(answer)
+    tally = Tally(answer)
+    spoken: set[int] = set()
+    last: dict[int, ChunkChoice] = {}
+    async for event in answer.events():
+        if type(event) is Run:
+            tally.note(event.count)
+            yield event.rewrapped(envelope)
+            continue
+        assert isinstance(event, EngineAnswer)
+        tally.tell(event.usage)
+        pieces: list[bytes] = []
+        for choice in event.choices:
+            delta = _delta(choice.delta)
+            if choice.index not in spoken:
+                delta.role = "assistant"
+            elif choice.finish_reason is None and _empty(delta):
+                continue
+            tally.note(1)
+            made = _choice(choice, delta)
+            if made.finish_reason is not None:
+                last[choice.index] = made
+                continue
+            if not spoken:
+                pieces.append(_chunk(envelope, [made], b',"venice_parameters":' + _encoder.encode(echo(answer.options))))
+            else:
+                pieces.append(_chunk(envelope, [made]))
+            spoken.add(choice.index)
+        if pieces:
+            yield b"".join(pieces)
+    yield b"".join(_ending(answer, envelope, tally, last))
+
+
+def _ending(answer: ChatAnswer, envelope: Envelope, tally: Tally, last: dict[int, ChunkChoice]) -> list[bytes]:
+    usage = tally.usage()
+    used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(tally.cost(usage)))
+    finals = [last[index] for index in sorted(last)]
+    pieces = [_chunk(envelope, [final]) for final in finals[:-1]]
+    if finals:
+        pieces.append(_chunk(envelope, finals[-1:], used))
+    if answer.request.wants_usage_chunk:
+        pieces.append(_chunk(envelope, [], used))
+    pieces.append(DONE)
+    return pieces
+
+
+def _envelope(answer: ChatAnswer) -> Envelope:
+    before = b'data: {"id":"%b","object":"chat.completion.chunk","created":%d,"model":%b,"choices":' % (
+        answer.id.encode(),
+        answer.created,
+        _encoder.encode(answer.model),
+    )
+    return Envelope(before, b"}")
+
+
+def _chunk(envelope: Envelope, choices: list[ChunkChoice], more: bytes = b"") -> bytes:
+    return b"".join((envelope.before, _encoder.encode(choices), more, envelope.after, b"\n\n"))
+
+
+def _choice(choice: EngineChoice, delta: Delta) -> ChunkChoice:
+    finish = None if choice.finish_reason is None else FINISH_REASONS.get(choice.finish_reason, "stop")
+    made = ChunkChoice(index=choice.index, delta=delta, finish_reason=finish)
+    if finish is not None and isinstance(choice.stop_reason, str):
+        made.stop_reason = choice.stop_reason
+    if bytes(choice.logprobs) not in NOTHING:
+        made.logprobs = choice.logprobs
+    return made
+
+
+def _delta(delta: EngineDelta | None) -> Delta:
+    made = Delta()
+    if delta is None:
+        return made
+    if delta.role:
+        made.role = "assistant"
+    if delta.content is not None and (delta.content or delta.role):
+        made.content = delta.content
+    if thought := delta.thought():
+        made.reasoning_content = thought
+    if delta.tool_calls:
+        made.tool_calls = [_call(call) for call in delta.tool_calls]
+    return made
+
+
+def _call(call: EngineToolCall) -> ToolCallDelta:
+    function = FunctionDelta()
+    opening = call.id is not None
+    if call.function is not None:
+        if call.function.name is not None:
+            function.name = call.function.name
+        arguments = call.function.arguments_text()
+        if arguments is not None:
+            function.arguments = arguments
+    if opening and function.arguments is UNSET:
+        # Clients add fragments up, and stumble over one that is not there.
+        function.arguments = ""
+    made = ToolCallDelta(index=call.index or 0, function=function)
+    if call.id is not None:
+        made.id, made.type = call.id, "function"
+    return made
+
+
+def _empty(delta: Delta) -> bool:
+    return delta.content in (UNSET, "") and delta.reasoning_content is UNSET and delta.tool_calls is UNSET

@@ -1,0 +1,67 @@
+"""What an answer used, and what that costs."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from fondaco.chat.answer_wire import CompletionTokensDetails, Cost, PromptTokensDetails, Usage
+from fondaco.chat.service import ChatAnswer, prompt_bound
+from fondaco.models.model import TextPricing
+from fondaco.money import NanoUsd, per_million, to_json
+from fondaco.upstream.wire import EngineUsage
+
+
+class Tally:
+    """Counts what goes by, for engines that do not say what was used."""
+
+    def __init__(self, answer: ChatAnswer) -> None:
+        self._answer = answer
+        self._pieces = 0
+        self._told: EngineUsage | None = None
+
+    def note(self, pieces: int) -> None:
+        """So many pieces of text were made; engines send about one a token."""
+        self._pieces += pieces
+
+    def tell(self, usage: EngineUsage | None) -> None:
+        """What the engine says; its last word holds."""
+        if usage is not None:
+            self._told = usage
+
+    def usage(self) -> Usage:
+        told = self._told
+        if told is None:
+            prompt = prompt_bound(self._answer.request)
+            return Usage(
+                prompt_tokens=prompt, completion_tokens=self._pieces, total_tokens=prompt + self._pieces
+            )
+        prompt_details = completion_details = None
+        if (details := told.prompt_tokens_details) is not None:
+            prompt_details = PromptTokensDetails(cached_tokens=details.cached_tokens or 0)
+            if details.cache_creation_input_tokens is not None:
+                prompt_details.cache_creation_input_tokens = details.cache_creation_input_tokens
+        if (thought := told.completion_tokens_details) is not None and thought.reasoning_tokens is not None:
+            completion_details = CompletionTokensDetails(reasoning_tokens=thought.reasoning_tokens)
+        return Usage(
+            prompt_tokens=told.prompt_tokens,
+            completion_tokens=told.completion_tokens,
+            total_tokens=told.prompt_tokens + told.completion_tokens,
+            prompt_tokens_details=prompt_details,
+            completion_tokens_details=completion_details,
+        )
+
+    def cost(self, usage: Usage) -> Cost:
+        prices = self._answer.resolved.model.token_prices
+        return Cost(usd=Raw(to_json(price(prices, usage))))
+
+
+def price(prices: TextPricing, usage: Usage) -> NanoUsd:
+    """Nano-dollars for this usage: cached prompt tokens at their own price where there is one."""
+    cached = 0
+    if prices.cache_input is not None and usage.prompt_tokens_details is not None:
+        cached = min(usage.prompt_tokens_details.cached_tokens, usage.prompt_tokens)
+    total = per_million(prices.input, usage.prompt_tokens - cached)
+    total += per_million(prices.output, usage.completion_tokens)
+    if cached and prices.cache_input is not None:
+        total += per_million(prices.cache_input, cached)
+    return NanoUsd(total)

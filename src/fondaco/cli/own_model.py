@@ -1,0 +1,24 @@
+"""`--model`: an id of a known model, or a GGUF file that becomes one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fondaco.settings import Settings
+
+
+def with_default_model(settings: Settings, model: str | None) -> Settings:
+    """The settings with `model` as the default; a file's id is its name without the ending, in lower case."""
+    from fondaco.settings import GgufModel
+
+    if model is None:
+        return settings
+    models = settings.models
+    if not (model.startswith("hf:") or model.endswith(".gguf")):
+        return settings.model_copy(update={"models": models.model_copy(update={"default": model})})
+    name = re.sub(r"[^a-z0-9._-]+", "-", PurePath(model).stem.lower())
+    gguf = {**models.gguf, name: models.gguf.get(name) or GgufModel(path=model)}
+    return settings.model_copy(update={"models": models.model_copy(update={"default": name, "gguf": gguf})})

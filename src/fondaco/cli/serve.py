@@ -1,0 +1,201 @@
+"""`fondaco serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fondaco.app import App
+    from fondaco.keys.service import FirstKeys
+    from fondaco.settings import Settings
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where database and sockets live.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Read this file instead of ./fondaco.toml.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Default model: an id, a GGUF file's path, or hf:owner/repo/file.gguf."),
+    ] = None,
+    offline: Annotated[
+        bool | None, typer.Option("--offline", help="Fetch nothing; use the weights that are there.")
+    ] = None,
+) -> None:
+    """Start the server on local models."""
+    from fondaco.cli.own_model import with_default_model
+    from fondaco.engines.weights import WeightError
+    from fondaco.models.registry import ModelSettingsError
+    from fondaco.settings import load
+    from fondaco.store.errors import StoreError
+    from fondaco.telemetry import logs
+
+    flags = {
+        "server": {"host": host, "port": port, "data_dir": data_dir},
+        "weights": {"offline": offline},
+    }
+    settings = with_default_model(load(config, flags), model)
+    logs.configure(settings.log)
+    bound = _listen(settings.server.host, settings.server.port)
+    try:
+        _run(settings, bound)
+    except (ModelSettingsError, WeightError, StoreError, OSError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        pass
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The listening socket, taken before anything else is begun. Ends the program if it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        # Connections wait in the backlog until the server accepts them.
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        if error.errno in (98, 48):
+            _fail(f"port {port} on {host} is taken: stop what listens there, or choose another with --port")
+        _fail(f"cannot listen on {host}:{port}: {error.strerror}")
+    bound.setblocking(False)
+    return bound
+
+
+def _fail(line: str) -> Any:
+    sys.stderr.write(f"fondaco: {line}\n")
+    raise typer.Exit(1)
+
+
+def _run(settings: Settings, bound: socket.socket) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_serve(settings, bound))
+    else:
+        uvloop.run(_serve(settings, bound))
+
+
+async def _serve(settings: Settings, bound: socket.socket) -> None:
+    import uvicorn
+
+    from fondaco.app import App
+    from fondaco.cli.progress import FetchProgress
+    from fondaco.telemetry.logs import install_loop_handler
+
+    install_loop_handler(asyncio.get_running_loop())
+    app = App(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(settings.server.drain_seconds)),
+        )
+    )
+    host, port = bound.getsockname()[:2]
+    with FetchProgress(app.weights):
+        _announce(app)
+        try:
+            first = await app.start()
+            _greet(app, host, port, first)
+            with _stop_on_signals(server):
+                await server.serve(sockets=[bound])
+        finally:
+            await app.close()
+
+
+@contextlib.contextmanager
+def _stop_on_signals(server: Any) -> Any:
+    """SIGTERM and SIGINT drain; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if server.should_exit:
+            server.force_exit = True
+        server.should_exit = True
+
+    # uvicorn would set handlers of its own and raise the signal again after it has drained.
+    server.capture_signals = contextlib.nullcontext
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _announce(app: App) -> None:
+    """What will be fetched, how much and where to, before anything is."""
+    from fondaco.cli.progress import megabytes
+    from fondaco.models.serving import LocalServing
+
+    default = app.default()
+    if default is None:
+        if not app.runtime:
+            _say("No local engine is installed (pip install 'fondaco[local]') and no model is bound in fondaco.toml.")
+        return
+    if not isinstance(default.serving, LocalServing):
+        return
+    wanted = [weight for weight in app.local.note(default.model.id, default.serving).weights if not app.weights.find(weight)]
+    for weight in wanted:
+        size = megabytes(weight.size) if weight.size else "size unknown"
+        if app.settings.weights.offline:
+            _say(f"Offline, and the weights of {default.model.id} are not there: {weight.name} ({size}).")
+        else:
+            _say(f"Fetching {weight.name} ({size}, {weight.licence}) to {app.weights.folder}")
+
+
+def _greet(app: App, host: str, port: int, first: FirstKeys | None) -> None:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    base = f"http://{shown}:{port}/api/v1"
+    default = app.default()
+    _say(f"Fondaco listens on {base}")
+    if app.settings.server.docs:
+        _say(f"API page: http://{shown}:{port}/docs")
+    if default is not None:
+        _say(f"Default model: {default.model.id}")
+        if default.model.id == "qwen2.5-coder-0.5b-instruct" and not app.settings.weights.offline:
+            _say("A better one (1.1 GB): fondaco models pull qwen2.5-coder-1.5b-instruct")
+    if first is None:
+        return
+    if not sys.stdout.isatty():
+        _say("First keys were made but are not shown here. To make one: fondaco keys create")
+        return
+    _say(
+        f"\nYour keys, shown this once:\n  admin      {first.admin.token}\n  inference  {first.inference.token}\n\n"
+        "Try it:\n"
+        f"  curl {base}/chat/completions \\\n"
+        f'    -H "Authorization: Bearer {first.inference.token}" -H "Content-Type: application/json" \\\n'
+        '    -d \'{"model":"default","messages":[{"role":"user","content":"Hello"}]}\'\n\n'
+        "  from openai import OpenAI\n"
+        f'  client = OpenAI(base_url="{base}", api_key="{first.inference.token}")\n'
+        '  answer = client.chat.completions.create(model="default", messages=[{"role": "user", "content": "Hello"}])\n'
+        "  print(answer.choices[0].message.content)\n"
+    )
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(line, flush=True)

@@ -1,0 +1,1 @@
+"""What all routes share: dispatch, authentication, bodies, error rendering, streams."""

@@ -1,0 +1,81 @@
+"""Local models by id: from the registry's word for one to the engine that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fondaco.engines.lease import EngineState, Lease, LocalModel
+from fondaco.engines.supervisor import Supervisor
+from fondaco.engines.weights import Progress, Weight, WeightStore, pinned, weight_of
+from fondaco.errors import ModelOffline
+from fondaco.models.serving import LocalServing
+from fondaco.settings import GgufModel, ModelSettings
+
+
+class LocalModels:
+    """Joins models, weights and engines, which know nothing of each other."""
+
+    def __init__(self, settings: ModelSettings, weights: WeightStore) -> None:
+        self._settings = settings
+        self._weights = weights
+        self._models: dict[str, LocalModel] = {}
+        self._supervisor: Supervisor | None = None
+
+    def use(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def note(self, model_id: str, serving: LocalServing) -> LocalModel:
+        """Remember how a model is served."""
+        if (known := self._models.get(model_id)) is None:
+            known = self._models[model_id] = local_model(model_id, serving)
+        return known
+
+    def has_weight(self, name: str) -> bool:
+        """Whether a pinned weight, or a GGUF file of the settings by its path, is there and whole."""
+        weight = pinned().get(name)
+        if weight is None:
+            weight = next((own for own in self._own() if own.name == name), None)
+            if weight is None and name.startswith("hf:"):
+                weight = weight_of(name, None)
+        return weight is not None and self._weights.find(weight) is not None
+
+    def _own(self) -> list[Weight]:
+        return [weight_of(gguf.path, gguf.sha256) for gguf in self._settings.gguf.values()]
+
+    def is_here(self, model_id: str) -> bool:
+        """Whether all of a model's weights are there."""
+        model = self._models.get(model_id)
+        return model is not None and all(self._weights.find(weight) is not None for weight in model.weights)
+
+    def context_of(self, model_id: str) -> int | None:
+        model = self._models.get(model_id)
+        return self._supervisor.context_of(model) if self._supervisor and model else None
+
+    def state(self, model_id: str) -> EngineState:
+        model = self._models.get(model_id)
+        return self._supervisor.state(model) if self._supervisor and model else "stopped"
+
+    def progress(self, model_id: str) -> Progress | None:
+        """Of the weights being fetched, if they are."""
+        model = self._models.get(model_id)
+        if model is None:
+            return None
+        return next((running for weight in model.weights if (running := self._weights.progress(weight))), None)
+
+    @asynccontextmanager
+    async def lease(self, model_id: str, account: str, tokens: int, choices: int) -> AsyncGenerator[Lease]:
+        model = self._models.get(model_id)
+        if self._supervisor is None or model is None:
+            raise ModelOffline
+        async with self._supervisor.lease(model, account, tokens, choices) as lease:
+            yield lease
+
+
+def local_model(model_id: str, serving: LocalServing) -> LocalModel:
+    """The weights that a local serving stands for. Raises WeightError for a reference that is none."""
+    weight = serving.weight
+    if isinstance(weight, GgufModel):
+        mmproj = weight_of(weight.mmproj, weight.mmproj_sha256) if weight.mmproj else None
+        return LocalModel(id=model_id, weight=weight_of(weight.path, weight.sha256), mmproj=mmproj)
+    return LocalModel(id=model_id, weight=pinned()[weight])

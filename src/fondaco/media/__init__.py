@@ -1,0 +1,1 @@
+"""Foreign media, looked at within bounds before anybody decodes it."""

@@ -1,0 +1,257 @@
+"""Every setting, in one frozen tree: `fondaco.toml` < `FONDACO_<SECTION>__<KEY>` < flags.
+
+Each field's docstring is its documentation; `fondaco config show` and `docs/settings.md` are made from it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_NAME = "fondaco.toml"
+
+
+def default_data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "fondaco"
+
+
+def default_cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fondaco"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ServerSettings(Section):
+    host: str = "127.0.0.1"
+    """Address to listen on. `0.0.0.0` opens the server to the network."""
+    port: int = Field(default=8199, ge=0, le=65535)
+    """Port to listen on; 0 takes any free one."""
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Where the database, its secret and the engines' sockets live. Made with mode 0700."""
+    drain_seconds: float = Field(default=30, ge=0)
+    """After SIGTERM, how long running requests may take to end."""
+    max_body_bytes: int = Field(default=35 * 1024 * 1024, ge=1024)
+    """Largest JSON body accepted; a larger one is a 413."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins that browsers may call from (`["*"]` for any). Empty: none."""
+    docs: bool = True
+    """Serve the rendered API page at `/docs`."""
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe line that is written."""
+    format: Literal["auto", "text", "json"] = "auto"
+    """`auto` is text on a terminal and JSON lines elsewhere."""
+    access: bool = True
+    """One line a request: method, path without query, status, duration. Never content."""
+
+
+class ModelSettings(Section):
+    default: str | None = None
+    """Model behind `default`. Unset: the best local model whose weights are there."""
+    stand_ins: bool = True
+    """Names of models that are not bound here are answered by a local model, whose true id the answer names."""
+    gguf: dict[str, GgufModel] = Field(default_factory=dict)
+    """Your own GGUF files, by the id they are to have in `/models`."""
+    bind: dict[str, Binding] = Field(default_factory=dict)
+    """Models served by another OpenAI-speaking server, by the id they are to have in `/models`."""
+
+
+class ModelFacts(Section):
+    """What `/models` says of a model that the catalogue does not know, or says otherwise."""
+
+    name: str | None = None
+    """Display name."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Context in tokens."""
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    """Largest completion in tokens."""
+    vision: bool | None = None
+    """Takes images."""
+    multiple_images: bool | None = None
+    """Takes several images in one conversation."""
+    functions: bool | None = None
+    """Takes `tools`."""
+    response_schema: bool | None = None
+    """Takes `response_format`."""
+    reasoning: bool | None = None
+    """Thinks before it answers."""
+    logprobs: bool | None = None
+    """Gives log probabilities."""
+    think_tags: bool | None = None
+    """Its thinking stays in `content` between `<think>` and `</think>` instead of `reasoning_content`."""
+    input_usd: str | None = None
+    """Price of a million prompt tokens in dollars, as decimal text."""
+    output_usd: str | None = None
+    """Price of a million completion tokens in dollars, as decimal text."""
+    cache_input_usd: str | None = None
+    """Price of a million cached prompt tokens in dollars, as decimal text."""
+
+
+class GgufModel(ModelFacts):
+    path: str
+    """A file's path, or `hf:owner/repo/file.gguf` on a model hub."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Expected hash. Checked after a fetch when given."""
+    mmproj: str | None = None
+    """Path or hub name of the projector file of a model that sees."""
+    mmproj_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Expected hash of the projector."""
+
+
+class Binding(ModelFacts):
+    base_url: str = Field(pattern="^https?://")
+    """Where the server's OpenAI paths begin, such as `http://10.0.0.5:8000/v1`."""
+    upstream_model: str | None = None
+    """The model's name there. Unset: the id here."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key for that server."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Further headers for that server."""
+    privacy: Literal["private", "anonymized"] = "anonymized"
+    """`private` only for a server that you run and that keeps nothing."""
+    thinking_switch: Literal["none", "chat_template_kwargs", "reasoning_effort"] = "none"
+    """How thinking is turned off there: vLLM and llama.cpp take `chat_template_kwargs`."""
+    think_prefilled: bool = False
+    """The chat template opens `<think>` itself, so that answers begin inside it."""
+    connect_timeout: float = Field(default=5, gt=0)
+    """Seconds for a connection to come about."""
+    first_byte_timeout: float = Field(default=300, gt=0)
+    """Seconds until the answer's first byte."""
+    chunk_timeout: float = Field(default=120, gt=0)
+    """Longest silence in seconds between two pieces of an answer."""
+    proxy: str | None = None
+    """HTTP proxy on the way there."""
+
+
+class EngineSettings(Section):
+    idle_seconds: float = Field(default=900, ge=1)
+    """A local engine that served nobody for so long is unloaded."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of a local engine; 0 takes as many as there are cores."""
+    slots: int = Field(default=4, ge=1, le=64)
+    """Requests a local text engine works on at once."""
+    context_tokens: int = Field(default=32768, ge=2048)
+    """Tokens of context that a local text engine's slots share; a single request may take it all."""
+    start_seconds: float = Field(default=120, gt=0)
+    """How long a local engine may take to load."""
+    memory_reserve_mib: int = Field(default=512, ge=0)
+    """Memory to leave free: below it, idle engines are evicted and no other is started."""
+    gpu_layers: int = Field(default=0, ge=0)
+    """Layers put on an accelerator where the runtime was built for one."""
+
+
+class WeightSettings(Section):
+    cache_dir: Path = Field(default_factory=default_cache_dir)
+    """Where weights are kept, named by their sha256."""
+    offline: bool = False
+    """Fetch nothing; use what is there."""
+    mirror: str | None = None
+    """Base URL of a mirror that serves `<sha256>` files; tried first."""
+    hub_endpoint: str | None = None
+    """Another model hub than the usual one (`HF_ENDPOINT` is obeyed too)."""
+    wait_seconds: float = Field(default=20, ge=0)
+    """A request for a model on its way waits so long if that will do; else it gets a 503."""
+
+
+class ContractSettings(Section):
+    profile: Literal["seed", "live"] = "seed"
+    """Which defaults hold where the vendor's documents and its live service disagree."""
+
+
+class PromptSettings(Section):
+    system: str | None = None
+    """Replaces the built-in default system prompt. Empty text turns it off for all."""
+
+
+class BillingSettings(Section):
+    mode: Literal["metered", "prepaid"] = "metered"
+    """`metered` prices and refuses nothing."""
+
+
+class KeySettings(Section):
+    admin_key: str | None = Field(default=None, min_length=16, repr=False)
+    """The first admin key, when you want to choose it. Also read from `FONDACO_ADMIN_KEY`."""
+
+
+class Settings(BaseSettings):
+    """The whole tree. Make it with `load`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="FONDACO_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
+
+    server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
+    models: ModelSettings = ModelSettings()
+    engines: EngineSettings = EngineSettings()
+    weights: WeightSettings = WeightSettings()
+    contract: ContractSettings = ContractSettings()
+    prompt: PromptSettings = PromptSettings()
+    billing: BillingSettings = BillingSettings()
+    keys: KeySettings = KeySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml_file: Path | None = None
+        if isinstance(init_settings, InitSettingsSource):
+            toml_file = init_settings.init_kwargs.pop("_toml", None)
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if toml_file is None:
+            return sources
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml_file))
+
+
+ModelSettings.model_rebuild()
+Settings.model_rebuild()
+
+
+def config_file(given: Path | None) -> Path | None:
+    """The file that `load` will read: the one given, `FONDACO_CONFIG`, or `fondaco.toml` here; None without one."""
+    if given is not None:
+        return given
+    if named := os.environ.get("FONDACO_CONFIG"):
+        return Path(named)
+    here = Path(CONFIG_NAME)
+    return here if here.is_file() else None
+
+
+def load(config: Path | None = None, flags: dict[str, dict[str, Any]] | None = None) -> Settings:
+    """Read file, environment and `flags` (section → key → value; None values are left out).
+
+    Raises pydantic's ValidationError for a bad value and FileNotFoundError for a config file that is not there.
+    """
+    file = config_file(config)
+    if file is not None and not file.is_file():
+        raise FileNotFoundError(file)
+    given: dict[str, Any] = {}
+    for section, values in (flags or {}).items():
+        if kept := {key: value for key, value in values.items() if value is not None}:
+            given[section] = kept
+    if (admin := os.environ.get("FONDACO_ADMIN_KEY")) and "admin_key" not in given.get("keys", {}):
+        given.setdefault("keys", {})["admin_key"] = admin
+    return Settings(**given, _toml=file)

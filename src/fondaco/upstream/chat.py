@@ -1,0 +1,128 @@
+"""One chat exchange with an engine: the request out, events back, every failure as one of our errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from fondaco.errors import (
+    ContextExceeded,
+    FondacoError,
+    InferenceFailed,
+    ModelOffline,
+    ModelOverloaded,
+    RequestTimeout,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from fondaco.upstream.chat_stream import Event, events, whole
+from fondaco.upstream.transport import (
+    AnswerTooLarge,
+    ConnectFailed,
+    Exchange,
+    ExchangeBroken,
+    ExchangeTimeout,
+    Target,
+    Transport,
+    TransportError,
+)
+from fondaco.upstream.wire import EngineRequest
+
+PATH = "/chat/completions"
+MAX_ANSWER = 64 * 1024 * 1024
+MAX_REFUSAL = 256 * 1024
+
+_encoder = msgspec.json.Encoder()
+
+# How servers say that a prompt is too long: llama.cpp, OpenAI and its imitators, vLLM, SGLang.
+_TOO_LONG = re.compile(
+    r"exceed_context_size|context_length_exceeded|maximum context length|context size|longer than the model|"
+    r"max_model_len|too many tokens",
+    re.IGNORECASE,
+)
+
+
+class _Told(msgspec.Struct):
+    message: str | None = None
+    type: str | int | None = None
+    code: str | int | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Told | str | None = None
+    message: str | None = None
+    detail: str | None = None
+
+
+async def chat(transport: Transport, target: Target, request: EngineRequest) -> AsyncGenerator[Event]:
+    """Send `request` and yield what comes back.
+
+    Nothing is yielded before the engine has accepted the request, so that a refusal is still an HTTP status.
+    """
+    try:
+        exchange = await transport.send(target, "POST", PATH, _encoder.encode(request))
+        try:
+            if exchange.status != 200:
+                raise await refusal(exchange)
+            if exchange.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+                async with aclosing(events(exchange.chunks())) as stream:
+                    async for event in stream:
+                        yield event
+            else:
+                yield whole(await exchange.read(MAX_ANSWER))
+        finally:
+            await exchange.aclose()
+    except TransportError as error:
+        raise _failed(error) from None
+
+
+def _failed(error: TransportError) -> FondacoError:
+    if isinstance(error, ConnectFailed):
+        return ModelOffline(retry_after=5)
+    if isinstance(error, ExchangeTimeout):
+        return RequestTimeout()
+    if isinstance(error, (ExchangeBroken, AnswerTooLarge)):
+        return UpstreamFailed()
+    return InferenceFailed()
+
+
+async def refusal(exchange: Exchange) -> FondacoError:
+    """An answer that is not 200, as one of our errors; the engine's own sentence goes to the caller only."""
+    status = exchange.status
+    message, hint = _told(await exchange.read(MAX_REFUSAL))
+    if status in (400, 404, 413, 422) and _TOO_LONG.search(hint):
+        return ContextExceeded()
+    if status in (400, 413, 415, 422):
+        return UpstreamRefused(message)
+    if status == 429:
+        return ModelOverloaded(retry_after=_retry_after(exchange))
+    if status in (502, 503):
+        return ModelOffline(retry_after=_retry_after(exchange))
+    if status in (408, 504):
+        return RequestTimeout()
+    if status >= 500:
+        return InferenceFailed()
+    # 401, 403, 404 and redirects: it is our own binding that is wrong, not the caller's request.
+    return UpstreamFailed("The model's engine does not accept this server's requests.")
+
+
+def _told(body: bytes) -> tuple[str | None, str]:
+    """The engine's sentence, and all that its error says of its kind."""
+    try:
+        told = msgspec.json.decode(body, type=_ErrorBody)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, ""
+    if isinstance(told.error, str):
+        return told.error, told.error
+    if told.error is not None:
+        error = told.error
+        return error.message, f"{error.type} {error.code} {error.message}"
+    return told.message or told.detail, told.message or told.detail or ""
+
+
+def _retry_after(exchange: Exchange) -> int:
+    value = exchange.headers.get(b"retry-after", b"")
+    return int(value) if value.isdigit() and len(value) < 6 else 30

@@ -1,0 +1,193 @@
+"""An engine's chat answer as events, in the order the engine made them.
+
+An event is either a `Run`, several plain chunks still encoded as they came, or an `EngineAnswer`, one chunk decoded.
+In a stream the plain chunks, which say only a bit more text, are alike but for that text. The likeness is learnt
+from a decoded one; a run of chunks that have it is never decoded, only re-wrapped, and any other chunk (usage, a
+finish_reason, tool calls, reasoning, an error) is. In JSON a quotation mark inside a string is always escaped, so no
+text that a model says can pass for the parts around it: a chunk with one key more shows one `":` more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from fondaco.errors import FondacoError, InferenceFailed, ModelOverloaded
+from fondaco.upstream.sse import blocks, payloads
+from fondaco.upstream.transport import ExchangeBroken
+from fondaco.upstream.wire import NOTHING, EngineAnswer
+
+_answers = msgspec.json.Decoder(EngineAnswer)
+
+# A block that mixes plain and other chunks is cut so often at most; past that it is decoded chunk by chunk.
+_CUTS = 4
+
+
+class _Failure(msgspec.Struct):
+    message: str | None = None
+    type: str | int | None = None
+    code: str | int | None = None
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What stands before and after `choices` in each chunk of one stream of ours."""
+
+    before: bytes
+    after: bytes
+
+
+class _RawDelta(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw()
+
+
+class _RawChoice(msgspec.Struct):
+    delta: _RawDelta | None = None
+
+
+class _RawChunk(msgspec.Struct):
+    choices: msgspec.Raw
+
+
+_raw_choices = msgspec.json.Decoder(list[_RawChoice])
+_raw_chunk = msgspec.json.Decoder(_RawChunk)
+
+
+class Likeness:
+    """What the plain chunks of one engine's stream have in common: all but the text."""
+
+    __slots__ = ("after", "before", "between", "head", "keys", "opening", "tail")
+
+    def __init__(self, data: bytes, choices: slice, text: slice) -> None:
+        self.head = b"data: " + data[: text.start]
+        self.tail = data[text.stop :] + b"\n\n"
+        self.between = self.tail + self.head
+        self.keys = self.head.count(b'":') + self.tail.count(b'":')
+        self.before = len(b"data: ") + choices.start
+        self.after = len(data) - choices.stop + len(b"\n\n")
+        self.opening = (self.head[self.before :], self.tail[: len(self.tail) - self.after])
+
+    @classmethod
+    def of(cls, data: bytes, answer: EngineAnswer) -> Likeness | None:
+        """Learn it from a plain chunk's JSON; None where the chunk is not plain or cannot be told apart surely."""
+        if len(answer.choices) != 1 or answer.usage is not None or data.count(b'"content":') != 1:
+            return None
+        choice = answer.choices[0]
+        delta = choice.delta
+        if delta is None or not delta.content or choice.finish_reason or choice.index or choice.stop_reason:
+            return None
+        if delta.thought() or delta.tool_calls or bytes(choice.logprobs) not in NOTHING:
+            return None
+        choices = bytes(_raw_chunk.decode(data).choices)
+        [outline] = _raw_choices.decode(choices)
+        if outline.delta is None or data.count(choices) != 1:
+            return None
+        at = data.index(choices)
+        text = bytes(outline.delta.content)
+        start = data.index(text, data.index(b'"content":'))
+        return cls(data, slice(at, at + len(choices)), slice(start + 1, start + len(text) - 1))
+
+    def plain(self, block: bytes) -> int:
+        """How many chunks the block holds if all are plain, else 0."""
+        count = block.count(b"\n\n")
+        if (
+            block.startswith(self.head)
+            and block.endswith(self.tail)
+            and (count == 1 or block.count(self.between) == count - 1)
+            and block.count(b'":') == count * self.keys
+        ):
+            return count
+        return 0
+
+
+class Run:
+    """Plain chunks, received together and not decoded. Never printed: they are content."""
+
+    __slots__ = ("_likeness", "_wire", "count")
+
+    def __init__(self, wire: bytes, likeness: Likeness, count: int) -> None:
+        self._wire = wire
+        self._likeness = likeness
+        self.count = count
+
+    def __repr__(self) -> str:
+        return f"Run({self.count})"
+
+    def rewrapped(self, ours: Envelope) -> bytes:
+        """The same chunks as events of our stream."""
+        alike = self._likeness
+        inner = self._wire[alike.before : len(self._wire) - alike.after]
+        if self.count > 1:
+            opening, closing = alike.opening
+            inner = inner.replace(
+                alike.between, b"".join((closing, ours.after, b"\n\n", ours.before, opening))
+            )
+        return b"".join((ours.before, inner, ours.after, b"\n\n"))
+
+    def answers(self) -> list[EngineAnswer]:
+        """The chunks decoded, for those who must look into them."""
+        return [_answers.decode(data) for data in payloads(self._wire)]
+
+
+Event = Run | EngineAnswer
+
+
+async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    """Events of a streamed answer up to `[DONE]`.
+
+    Raises ExchangeBroken when the stream ends without having finished, and a FondacoError for an error event.
+    """
+    likeness: Likeness | None = None
+    finished = False
+    async for block in blocks(pieces):
+        at, cuts = 0, 0
+        while at < len(block):
+            if likeness is not None and cuts < _CUTS:
+                cuts += 1
+                end = block.rfind(likeness.tail, at) + len(likeness.tail)
+                plain = block if at == 0 and end == len(block) else block[at:end]
+                if plain and (count := likeness.plain(plain)):
+                    yield Run(plain, likeness, count)
+                    at = end
+                    continue
+            end = block.index(b"\n\n", at) + 2
+            for data in payloads(block[at:end]):
+                if data == b"[DONE]":
+                    return
+                answer = _decode(data)
+                if any(choice.finish_reason for choice in answer.choices):
+                    finished = True
+                elif likeness is None or not block.startswith(likeness.head, at):
+                    likeness = Likeness.of(data, answer) or likeness
+                yield answer
+            at = end
+    if not finished:
+        raise ExchangeBroken
+
+
+def _decode(data: bytes) -> EngineAnswer:
+    try:
+        answer = _answers.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ExchangeBroken from None
+    if bytes(answer.error) not in NOTHING:
+        raise failure(bytes(answer.error))
+    return answer
+
+
+def failure(raw: bytes) -> FondacoError:
+    """The error inside a stream as one of ours."""
+    try:
+        told = msgspec.json.decode(raw, type=_Failure | str)
+    except msgspec.DecodeError:
+        return InferenceFailed()
+    if isinstance(told, str):
+        return InferenceFailed(told)
+    if told.code in (429, "429", "model_overloaded", "rate_limit_exceeded"):
+        return ModelOverloaded(told.message)
+    return InferenceFailed(told.message)
+
+
+def whole(body: bytes) -> EngineAnswer:
+    """A non-streamed answer as the one event that it is."""
+    return _decode(body)

@@ -1,0 +1,149 @@
+"""`fondaco doctor`: each thing missing is named with its remedy, and the exit code says whether `serve` could work."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fondaco.cli import findings
+from fondaco.cli.doctor import doctor
+from fondaco.cli.findings import Finding
+from fondaco.settings import Settings, load
+
+app = typer.Typer()
+app.command()(doctor)
+
+
+@pytest.fixture(autouse=True)
+def well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine where nothing is wrong but what a test breaks: a runtime that imports, a free port."""
+    for name in os.environ:
+        if name.upper().startswith("FONDACO_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(findings, "RUNTIME", "msgspec")  # some installed distribution that imports
+    monkeypatch.setenv("FONDACO_SERVER__PORT", "0")
+    monkeypatch.setenv("FONDACO_SERVER__DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FONDACO_WEIGHTS__CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def examine(*arguments: str) -> tuple[int, list[Finding]]:
+    done = CliRunner().invoke(app, ["--json", *arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    return done.exit_code, [Finding(**row) for row in json.loads(done.stdout)]
+
+
+def problems(found: list[Finding]) -> list[str]:
+    return [finding.what for finding in found if finding.level == "problem"]
+
+
+def test_a_well_machine_is_ready() -> None:
+    status, found = examine()
+    assert (status, problems(found)) == (0, [])
+    assert "Ready to serve" in CliRunner().invoke(app, []).stdout
+
+
+def test_looking_changes_nothing(well: Path) -> None:
+    examine()
+    assert list(well.iterdir()) == []
+
+
+def test_a_data_directory_that_cannot_be_made_is_a_problem(well: Path) -> None:
+    (well / "file").touch()
+    status, found = examine("--data-dir", str(well / "file" / "data"))
+    assert status == 1
+    assert problems(found) == [f"data directory {well}/file/data cannot be made in {well}/file"]
+    assert all(finding.remedy for finding in found if finding.level != "ok")
+
+
+def test_a_data_directory_that_is_a_file_is_a_problem(well: Path) -> None:
+    (well / "data").touch()
+    status, found = examine()
+    assert status == 1
+    assert "not a directory that can be written to" in problems(found)[0]
+
+
+def test_a_data_directory_that_others_may_read_is_a_warning(well: Path) -> None:
+    (well / "data").mkdir(mode=0o755)
+    status, found = examine()
+    assert status == 0
+    assert any(finding.remedy == f"chmod 700 {well / 'data'}" for finding in found)
+
+
+def test_a_taken_port_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        monkeypatch.setenv("FONDACO_SERVER__PORT", str(number))
+        status, found = examine()
+    assert (status, problems(found)) == (1, [f"port {number} is taken on 127.0.0.1"])
+
+
+def test_a_bad_configuration_is_a_problem_and_the_rest_is_still_looked_at(
+    well: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FONDACO_LOG__LEVEL", "loud")
+    status, found = examine()
+    assert status == 1
+    assert any(what.startswith("log.level") for what in problems(found))
+    assert any(finding.what == "Unix sockets work" for finding in found)
+
+
+def test_a_runtime_that_is_not_there_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "RUNTIME", "no_such_runtime")
+    status, found = examine()
+    assert status == 1
+    assert "not installed" in problems(found)[0]
+
+
+def test_without_the_runtime_a_bound_model_still_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "RUNTIME", "no_such_runtime")
+    Path("fondaco.toml").write_text("[models.bind.x]\nbase_url = 'http://127.0.0.1:1/v1'\n")
+    status, found = examine()
+    assert (status, problems(found)) == (0, [])
+
+
+def test_a_runtime_that_crashes_takes_only_its_own_process(
+    well: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (well / "crashing.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    monkeypatch.syspath_prepend(str(well))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(well), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(findings, "RUNTIME", "crashing")
+    status, found = examine()
+    assert status == 1
+    assert "crashes on this CPU (SIGILL)" in problems(found)[0]
+
+
+def test_no_weights_and_no_network_allowed_is_a_problem() -> None:
+    status, found = examine("--offline")
+    assert status == 1
+    assert "forbids fetching" in problems(found)[0]
+
+
+def test_weights_to_be_fetched_are_told_with_size_and_source() -> None:
+    _, found = examine()
+    told = next(finding.what for finding in found if "is not here yet" in finding.what)
+    assert "491 MB" in told
+    assert "hf:" in told
+    assert "pip packages" in told
+
+
+def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100_000_000})())
+    status, found = examine()
+    assert status == 1
+    assert "100 MB free for weights" in problems(found)[0]
+
+
+def test_a_path_too_long_for_sockets_is_a_warning(well: Path) -> None:
+    far: Settings = load(flags={"server": {"data_dir": well / ("x" * 120)}})
+    assert [finding.level for finding in findings.unix_sockets(far)] == ["warning"]

@@ -106,10 +106,10 @@ async def engine(
         yield running
     finally:
         server.close()
-        for task in list(tasks):
+        for task in tasks:
             task.cancel()
-        while tasks:
-            await asyncio.sleep(0.001)
+        if tasks:
+            await asyncio.wait(tasks)
         # The aborted ends are let go of in the next turns.
         for _ in range(4):
             await asyncio.sleep(0)

@@ -8,6 +8,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from fondaco.accounts.service import AccountService
 from fondaco.chat import routes as chat_routes
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.service import ChatService
@@ -73,7 +74,8 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             await self._database.open()
             stack.push_async_callback(self._database.close)
-            keys = KeyService(self._database, server_secret(data_dir), self._clock)
+            accounts = AccountService(self._database, self._clock)
+            keys = KeyService(self._database, server_secret(data_dir), self._clock, accounts)
             stack.push_async_callback(keys.close)
             first = await keys.ensure_first(settings.keys.admin_key)
             transport = open_transport()

@@ -12,6 +12,10 @@ class Clock(Protocol):
         """Wall time, UTC."""
         ...
 
+    def unix(self) -> int:
+        """Wall time in whole seconds since 1970."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never goes back."""
         ...
@@ -20,6 +24,9 @@ class Clock(Protocol):
 class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def unix(self) -> int:
+        return int(time.time())
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -7,7 +7,7 @@ and pickling raise `ContentLeak`, so that a careless log line fails in the first
 
 from __future__ import annotations
 
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -64,4 +64,6 @@ class Sealed(msgspec.Struct):
     __str__ = _refuse_str
     __format__ = _refuse_format
     __reduce_ex__ = _refuse_pickle  # pyright: ignore[reportAssignmentType]
-    __rich_repr__ = None
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []

@@ -61,7 +61,9 @@ class LocalModels:
         model = self._models.get(model_id)
         if model is None:
             return None
-        return next((running for weight in model.weights if (running := self._weights.progress(weight))), None)
+        return next(
+            (running for weight in model.weights if (running := self._weights.progress(weight))), None
+        )
 
     @asynccontextmanager
     async def lease(self, model_id: str, account: str, tokens: int, choices: int) -> AsyncGenerator[Lease]:

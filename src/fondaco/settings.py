@@ -6,19 +6,22 @@ Each field's docstring is its documentation; `fondaco config show` and `docs/set
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 CONFIG_NAME = "fondaco.toml"
+
+# The file that `load` is reading: pydantic-settings builds its sources without a way to hand them one.
+_reading: ContextVar[Path | None] = ContextVar("_reading", default=None)
 
 
 def default_data_dir() -> Path:
@@ -217,13 +220,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml_file: Path | None = None
-        if isinstance(init_settings, InitSettingsSource):
-            toml_file = init_settings.init_kwargs.pop("_toml", None)
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
-        if toml_file is None:
-            return sources
-        return (*sources, TomlConfigSettingsSource(settings_cls, toml_file))
+        file = _reading.get()
+        return sources if file is None else (*sources, TomlConfigSettingsSource(settings_cls, file))
 
 
 ModelSettings.model_rebuild()
@@ -254,4 +253,8 @@ def load(config: Path | None = None, flags: dict[str, dict[str, Any]] | None = N
             given[section] = kept
     if (admin := os.environ.get("FONDACO_ADMIN_KEY")) and "admin_key" not in given.get("keys", {}):
         given.setdefault("keys", {})["admin_key"] = admin
-    return Settings(**given, _toml=file)
+    token = _reading.set(file)
+    try:
+        return Settings(**given)
+    finally:
+        _reading.reset(token)

@@ -13,6 +13,9 @@ import aiohttp
 import psutil
 import pytest
 import structlog
+
+from fondaco import errors
+from fondaco.engines import engine as engine_module
 from local_engines import (
     SMALL,
     MovedClock,
@@ -23,9 +26,6 @@ from local_engines import (
     supervising,
     until,
 )
-
-from fondaco import errors
-from fondaco.engines import engine as engine_module
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
@@ -64,17 +64,30 @@ def children(of: int | None = None) -> list[psutil.Process]:
     return psutil.Process(of).children()
 
 
+async def started_gateway(run_dir: Path, weight: Path, when: str = "ready") -> asyncio.subprocess.Process:
+    """Another process with engines of its own. `when` it says that it is up: `ready` or `loading`."""
+    here = Path(__file__).parent.parent
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent / "src"), *sys.path])}
+    gateway = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        GATEWAY,
+        str(weight),
+        str(run_dir),
+        when,
+        stdout=asyncio.subprocess.PIPE,
+        env=env,
+    )
+    assert gateway.stdout is not None
+    assert await gateway.stdout.readline() == b"up\n"
+    return gateway
+
+
 @pytest.mark.parametrize("when", ["ready", "loading"])
 async def test_a_child_ends_within_two_seconds_of_its_killed_gateway(
     tmp_path: Path, weight: Path, when: str
 ) -> None:
-    here = Path(__file__).parent.parent
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent / "src"), *sys.path])}
-    gateway = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", GATEWAY, str(weight), str(tmp_path), when, stdout=asyncio.subprocess.PIPE, env=env
-    )
-    assert gateway.stdout is not None
-    assert await gateway.stdout.readline() == b"up\n"
+    gateway = await started_gateway(tmp_path, weight, when)
     await until(lambda: bool(children(gateway.pid)))
     (child,) = children(gateway.pid)
     gateway.kill()
@@ -85,6 +98,22 @@ async def test_a_child_ends_within_two_seconds_of_its_killed_gateway(
     # And what it leaves behind is no obstacle.
     async with supervising(tmp_path, weight) as next_one, next_one.lease(model_of(weight), "a", 10) as lease:
         assert (await ask(lease))["status"] == 200
+
+
+async def test_a_gateway_takes_the_place_of_a_killed_one(tmp_path: Path, weight: Path) -> None:
+    model = model_of(weight)
+    killed = await started_gateway(tmp_path, weight)
+    async with supervising(tmp_path, weight) as supervisor:
+        await until(lambda: supervisor.state(model) == "ready")
+        async with supervisor.lease(model, "a", 10) as lease:
+            assert (await ask(lease))["status"] == 200
+            before = lease.target
+        killed.kill()
+        await killed.wait()
+        async with supervisor.lease(model, "a", 10) as lease:
+            assert lease.target != before
+            assert (await ask(lease))["status"] == 200
+        assert any("fondaco.engines.llama" in child.cmdline() for child in children())
 
 
 async def test_after_a_killed_child_the_next_lease_works(tmp_path: Path, weight: Path) -> None:
@@ -104,7 +133,9 @@ async def test_after_a_killed_child_the_next_lease_works(tmp_path: Path, weight:
             assert (await ask(lease))["status"] == 200
 
 
-async def test_those_who_wait_when_the_engine_dies_are_served_by_the_next(tmp_path: Path, weight: Path) -> None:
+async def test_those_who_wait_when_the_engine_dies_are_served_by_the_next(
+    tmp_path: Path, weight: Path
+) -> None:
     model = model_of(weight)
     settings = SMALL.model_copy(update={"slots": 1})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from functools import lru_cache
 
 import msgspec
 from msgspec import Raw
@@ -21,7 +21,7 @@ from fondaco.chat.service import ChatAnswer
 from fondaco.chat.tally import Tally
 from fondaco.ids import tool_call_id
 from fondaco.upstream.chat_stream import Run
-from fondaco.upstream.wire import NOTHING, EngineAnswer, EngineChoice
+from fondaco.upstream.wire import NOTHING, EngineChoice
 
 _encoder = msgspec.json.Encoder()
 
@@ -38,27 +38,30 @@ async def fold(answer: ChatAnswer) -> bytes:
     """The whole answer as JSON. Takes all events and closes them."""
     parts: dict[int, _Parts] = {}
     tally = Tally(answer)
-    async with aclosing(answer.events()) as events:
-        async for event in events:
-            for chunk in event.answers() if type(event) is Run else (event,):
-                assert isinstance(chunk, EngineAnswer)
-                tally.tell(chunk.usage)
-                for choice in chunk.choices:
-                    part = parts.get(choice.index)
-                    if part is None:
-                        part = parts[choice.index] = _Parts()
-                    part.add(choice)
-                    tally.note(1)
+    try:
+        while events := await answer.more():
+            for event in events:
+                for chunk in event.answers() if type(event) is Run else (event,):
+                    if chunk.usage is not None:
+                        tally.tell(chunk.usage)
+                    for choice in chunk.choices:
+                        part = parts.get(choice.index)
+                        if part is None:
+                            part = parts[choice.index] = _Parts()
+                        part.add(choice)
+                    tally.note(len(chunk.choices))
+    finally:
+        await answer.aclose()
     usage = tally.usage()
     return _encoder.encode(
         Completion(
             id=answer.id,
             created=answer.created,
             model=answer.model,
-            choices=[parts[index].choice(index) for index in sorted(parts)],
+            choices=[part.choice(index) for index, part in sorted(parts.items())],
             usage=usage,
             cost=tally.cost(usage),
-            venice_parameters=echo(answer.options),
+            venice_parameters=Raw(echoed(answer.options)),
         )
     )
 
@@ -78,6 +81,12 @@ def echo(options: Options) -> VeniceParametersEcho:
     if options.character_slug is not None:
         made.character_slug = options.character_slug
     return made
+
+
+@lru_cache(256)
+def echoed(options: Options) -> bytes:
+    """The same as JSON. There are few combinations in use, so each is encoded once."""
+    return _encoder.encode(echo(options))
 
 
 class _Logprobs(msgspec.Struct):
@@ -107,7 +116,9 @@ class _Parts:
             for call in delta.tool_calls or ():
                 mine = self._calls.get(call.index or 0)
                 if mine is None:
-                    mine = ToolCall(id=call.id or tool_call_id(), function=FunctionCall(name="", arguments=""))
+                    mine = ToolCall(
+                        id=call.id or tool_call_id(), function=FunctionCall(name="", arguments="")
+                    )
                     self._calls[call.index or 0] = mine
                 if call.function is not None:
                     mine.function.name += call.function.name or ""

@@ -107,7 +107,7 @@ class Completion(Sealed, kw_only=True, gc=False):
     prompt_logprobs: None = None
     usage: Usage
     cost: Cost
-    venice_parameters: VeniceParametersEcho
+    venice_parameters: VeniceParametersEcho | Raw
 
 
 class FunctionDelta(Sealed, kw_only=True, gc=False):

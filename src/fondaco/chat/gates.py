@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fondaco.chat.pictures import has_media, refusals
+from fondaco.chat.pictures import refusals
 from fondaco.chat.wire import ChatRequest, TextFormat
 from fondaco.errors import InvalidRequest, Issue
 from fondaco.models.model import Model
 from fondaco.models.registry import Resolved
 
 
-def check(request: ChatRequest, resolved: Resolved) -> None:
+def check(request: ChatRequest, resolved: Resolved, *, media: bool) -> None:
     """Raises InvalidRequest with every reason why this model cannot take this request."""
     model = resolved.model
     able = model.capabilities
@@ -22,11 +22,15 @@ def check(request: ChatRequest, resolved: Resolved) -> None:
             issues.append(_lacking("tool_choice"))
         if request.parallel_tool_calls and request.tools:
             issues.append(_lacking("parallel_tool_calls"))
-    if not able.response_schema and not isinstance(request.response_format, (TextFormat, type(None))):
+    if (
+        not able.response_schema
+        and request.response_format is not None
+        and type(request.response_format) is not TextFormat
+    ):
         issues.append(_lacking("response_format"))
     if not able.logprobs and (request.logprobs or request.top_logprobs):
         issues.append(_lacking("logprobs"))
-    if has_media(request.messages):
+    if media:
         issues += refusals(request.messages, able)
     issues += _too_long(request, model, resolved.stand_in)
     if issues:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 
 from fondaco.chat.wire import VeniceParameters, WebSearch
-from fondaco.errors import InvalidRequest, Issue, PathPart
+from fondaco.errors import InvalidRequest, Issue
 
 _NOT_BUILT = "is not available on this server yet: leave it out or turn it off"
 
@@ -27,32 +29,47 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _KEYS = tuple(field.name for field in msgspec.structs.fields(Options))
+_values = attrgetter(*_KEYS)
 _DEFAULT = Options()
 
 
 def effective(parameters: VeniceParameters | None, suffix: Mapping[str, str]) -> Options:
     """The suffix overrides the body. Raises InvalidRequest, naming each field that asks for what is not built."""
-    if parameters is None and not suffix:
-        return _DEFAULT
-    said: dict[str, object] = {}
-    where: dict[str, tuple[PathPart, ...]] = {}
-    for key in _KEYS:
-        if (value := getattr(parameters, key, None)) is not None:
-            said[key] = value
-            where[key] = ("venice_parameters", key)
-    for key, text in suffix.items():
-        said[key] = {"true": True, "false": False}.get(text, text) if key != "character_slug" else text
-        where[key] = ("model",)
-    options = msgspec.convert(said, Options)
-    refused = [
-        key
-        for key, asked in (
-            ("enable_web_search", options.enable_web_search != "off"),
-            ("enable_web_scraping", options.enable_web_scraping),
-            ("character_slug", options.character_slug is not None),
-        )
-        if asked
-    ]
-    if refused:
-        raise InvalidRequest([Issue("custom", where[key], f"{key} {_NOT_BUILT}") for key in refused])
+    options = _DEFAULT if parameters is None else _joined(_values(parameters))
+    if suffix:
+        said = {key: _BOOLEANS.get(text, text) for key, text in suffix.items() if key != "character_slug"}
+        if "character_slug" in suffix:
+            said["character_slug"] = suffix["character_slug"]
+        options = msgspec.structs.replace(options, **said)
+    if (
+        options.enable_web_search != "off"
+        or options.enable_web_scraping
+        or options.character_slug is not None
+    ):
+        raise _refused(options, suffix)
     return options
+
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+@lru_cache(256)
+def _joined(values: tuple[object, ...]) -> Options:
+    return Options(**{key: value for key, value in zip(_KEYS, values, strict=True) if value is not None})  # pyright: ignore[reportArgumentType]
+
+
+def _refused(options: Options, suffix: Mapping[str, str]) -> InvalidRequest:
+    asked = {
+        "enable_web_search": options.enable_web_search != "off",
+        "enable_web_scraping": options.enable_web_scraping,
+        "character_slug": options.character_slug is not None,
+    }
+    return InvalidRequest(
+        [
+            Issue(
+                "custom", ("model",) if key in suffix else ("venice_parameters", key), f"{key} {_NOT_BUILT}"
+            )
+            for key, wanted in asked.items()
+            if wanted
+        ]
+    )

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from fondaco.chat import tool_prompt
 from fondaco.chat.gates import chosen_name
+from fondaco.chat.messages import ImagePart, UserMessage
 from fondaco.chat.options import Options
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.thinking import Show, Thinking
@@ -21,6 +22,8 @@ from fondaco.settings import GgufModel
 from fondaco.upstream.seats import Seat
 from fondaco.upstream.wire import EngineRequest
 
+_TOKENS_PER_MESSAGE = 16
+_TOKENS_PER_PICTURE = 4096
 _JSON = {"type": "json_object"}
 
 
@@ -29,8 +32,9 @@ class Plan:
 
     def __init__(self, body: EngineRequest, thinking: Thinking | None, calls: CallReader | None) -> None:
         self._body = body
-        self.thinking = thinking
-        self.calls = calls
+        self.readers: tuple[Thinking | CallReader, ...] = tuple(
+            reader for reader in (thinking, calls) if reader is not None
+        )
 
     @property
     def completion_limit(self) -> int | None:
@@ -40,6 +44,21 @@ class Plan:
             if isinstance(limit, int):
                 return limit
         return None
+
+    @property
+    def prompt_bound(self) -> int:
+        """More tokens than the prompt can have: each holds a byte at least, and templates add a few a message.
+
+        It must not be too low: requests that outgrow the context they share at a local engine all fail together.
+        """
+        size = pictures = 0
+        for message in self._body.messages:
+            if type(message) is UserMessage and type(message.content) is list:
+                shown = [part for part in message.content if type(part) is ImagePart]
+                pictures += len(shown)
+                size += sum(len(part.image_url.url) for part in shown)
+        text = len(msgspec.json.encode(self._body.messages)) - size
+        return text + _TOKENS_PER_MESSAGE * len(self._body.messages) + _TOKENS_PER_PICTURE * pictures
 
     def body(self, seat: Seat) -> EngineRequest:
         """The body for this seat. Local engines are always asked to stream."""
@@ -55,10 +74,12 @@ class Plan:
         return body
 
 
-def make(request: ChatRequest, messages: list[Any], resolved: Resolved, options: Options, prompt: PromptBuilder) -> Plan:
+def make(
+    request: ChatRequest, messages: list[Any], resolved: Resolved, options: Options, prompt: PromptBuilder
+) -> Plan:
     """`messages` are the request's, with their media prepared."""
     serving = resolved.served.serving
-    if isinstance(serving, LocalServing):
+    if type(serving) is LocalServing:
         return _local(request, messages, resolved, options, prompt, serving)
     return _remote(request, messages, resolved, options, prompt, serving)
 
@@ -159,21 +180,31 @@ def _remote(
 
 def _sampling(request: ChatRequest, messages: list[Any]) -> EngineRequest:
     """What every engine understands alike; only what the caller said is sent."""
-    return EngineRequest(
-        messages=messages,
-        temperature=_given(request.temperature),
-        top_p=_given(request.top_p),
-        top_k=_given(request.top_k),
-        min_p=_given(request.min_p),
-        frequency_penalty=_given(request.frequency_penalty),
-        presence_penalty=_given(request.presence_penalty),
-        n=UNSET if request.n in (None, 1) else request.n,
-        seed=_given(request.seed),
-        stop=request.stops or UNSET,
-        logit_bias=UNSET if not request.logit_bias else msgspec.Raw(msgspec.json.encode(request.logit_bias)),
-        logprobs=True if request.logprobs or request.top_logprobs else UNSET,
-        top_logprobs=_given(request.top_logprobs),
-    )
+    body = EngineRequest(messages=messages)
+    for name in _PASSED_ON:
+        if (value := getattr(request, name)) is not None:
+            setattr(body, name, value)
+    if request.n is not None and request.n > 1:
+        body.n = request.n
+    if request.stop is not None:
+        body.stop = request.stops or UNSET
+    if request.logit_bias:
+        body.logit_bias = msgspec.Raw(msgspec.json.encode(request.logit_bias))
+    if request.logprobs or request.top_logprobs:
+        body.logprobs = True
+    return body
+
+
+_PASSED_ON = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "top_logprobs",
+)
 
 
 def _given(value: Any) -> Any:
@@ -195,11 +226,16 @@ def _dynamic_temperature(request: ChatRequest, body: EngineRequest) -> None:
 def _answer_format(request: ChatRequest) -> Any:
     """`response_format` in the form that all engines take; None for free text."""
     asked = request.response_format
+    if asked is None:
+        return None
     if isinstance(asked, JsonObjectFormat):
         return _JSON
     if isinstance(asked, JsonSchemaFormat):
         name = asked.json_schema.get("name")
-        made: dict[str, Any] = {"name": name if name is not None else "answer", "schema": msgspec.Raw(asked.schema)}
+        made: dict[str, Any] = {
+            "name": name if name is not None else "answer",
+            "schema": msgspec.Raw(asked.schema),
+        }
         if (strict := asked.json_schema.get("strict")) is not None:
             made["strict"] = strict
         return {"type": "json_schema", "json_schema": made}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from fondaco.chat.answer import fold
 from fondaco.chat.answer_wire import Chunk, Completion
 from fondaco.chat.service import ChatAnswer, ChatService
@@ -40,8 +42,13 @@ def routes(chats: ChatService) -> list[Route]:
 
 def _headers(answer: ChatAnswer) -> tuple[Header, ...]:
     model = answer.resolved.model
+    return _said_of(model.id, model.name, answer.local)
+
+
+@lru_cache(512)
+def _said_of(model_id: str, name: str, local: bool) -> tuple[Header, ...]:
     return (
-        (b"x-venice-model-id", model.id.encode()),
-        (b"x-venice-model-name", model.name.encode("ascii", "replace")),
-        (b"x-venice-model-router", b"local" if answer.local else b"remote"),
+        (b"x-venice-model-id", model_id.encode()),
+        (b"x-venice-model-name", name.encode("ascii", "replace")),
+        (b"x-venice-model-router", b"local" if local else b"remote"),
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
 
 from fondaco.chat import gates, plan
 from fondaco.chat.options import Options, effective
@@ -25,25 +24,21 @@ from fondaco.errors import (
 from fondaco.ids import completion_id
 from fondaco.models.registry import Registry, Resolved
 from fondaco.models.serving import LocalServing, RemoteServing
-from fondaco.upstream.chat import chat
+from fondaco.upstream.chat import EngineReply, ask
 from fondaco.upstream.chat_stream import Event, Run
-from fondaco.upstream.seats import Seats
+from fondaco.upstream.seats import LocalLease, Seat, Seats
 from fondaco.upstream.transport import Transport
-from fondaco.upstream.wire import EngineAnswer
+from fondaco.upstream.wire import EngineChoice
 
 # With one of these the caller's `fallbacks` are tried, as long as nothing has been answered.
 _TRY_NEXT = (ModelNotFound, ModelOffline, ModelOverloaded, UpstreamFailed, InferenceFailed, RequestTimeout)
 _BROKEN = (UpstreamFailed, ModelOffline, RequestTimeout)
 
-# A prompt's tokens before anybody has counted them: small models need no more than one for three bytes of prose.
-_BYTES_PER_TOKEN = 3
-_TOKENS_PER_MESSAGE = 16
-
 
 class ChatAnswer:
-    """An answer that has begun. Take its events once; closing them leaves the engine."""
+    """An answer that has begun: take its events with `more`, and always `aclose` it, which leaves the engine."""
 
-    __slots__ = ("_events", "created", "id", "options", "request", "resolved")
+    __slots__ = ("_first", "_place", "_readers", "_reply", "created", "id", "options", "request", "resolved")
 
     def __init__(
         self,
@@ -51,14 +46,19 @@ class ChatAnswer:
         resolved: Resolved,
         options: Options,
         created: int,
-        events: AsyncGenerator[Event],
+        reply: EngineReply,
+        readers: tuple[Reader, ...],
+        place: _Place | None,
     ) -> None:
         self.id = completion_id()
         self.request = request
         self.resolved = resolved
         self.options = options
         self.created = created
-        self._events = events
+        self._reply = reply
+        self._readers = readers
+        self._place = place
+        self._first: list[Event] | None = None
 
     @property
     def model(self) -> str:
@@ -67,13 +67,73 @@ class ChatAnswer:
 
     @property
     def local(self) -> bool:
-        return isinstance(self.resolved.served.serving, LocalServing)
+        return self._place is not None
 
-    def events(self) -> AsyncGenerator[Event]:
-        return self._events
+    async def begin(self) -> None:
+        """Wait for the first events, so that a failure until now can still be an HTTP status."""
+        self._first = await self.more()
+
+    async def more(self) -> list[Event]:
+        """The events that came next, thoughts and tool calls put where they belong; none when all is said."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            events = await self._reply.more()
+        except _BROKEN:
+            if self._place is not None:
+                self._place.lease.fail()
+            raise
+        return self._read(events) if self._readers else events
+
+    def _read(self, events: list[Event]) -> list[Event]:
+        """Plain runs go by unseen as soon as no reader waits for anything."""
+        read: list[Event] = []
+        for event in events:
+            if type(event) is Run:
+                if all(reader.settled() for reader in self._readers):
+                    read.append(event)
+                    continue
+                answers = event.answers()
+            else:
+                answers = (event,)
+            for answer in answers:
+                for choice in answer.choices:
+                    for reader in self._readers:
+                        reader.rewrite(choice)
+                read.append(answer)
+        return read
 
     async def aclose(self) -> None:
-        await self._events.aclose()
+        try:
+            await self._reply.aclose()
+        finally:
+            if self._place is not None:
+                await self._place.aclose()
+
+
+class Reader(Protocol):
+    """Looks into an answer's choices, in order, and rewrites them."""
+
+    def settled(self) -> bool:
+        """Whether plain text of the first choice can pass unseen."""
+        ...
+
+    def rewrite(self, choice: EngineChoice) -> None: ...
+
+
+class _Place:
+    """A seat at a local engine, kept until the answer is over."""
+
+    __slots__ = ("_stack", "lease", "seat")
+
+    def __init__(self, stack: AsyncExitStack, seat: Seat, lease: LocalLease) -> None:
+        self._stack = stack
+        self.seat = seat
+        self.lease = lease
+
+    async def aclose(self) -> None:
+        await self._stack.aclose()
 
 
 class ChatService:
@@ -109,88 +169,41 @@ class ChatService:
 
     async def _ask(self, account: str, request: ChatRequest, resolved: Resolved) -> ChatAnswer:
         options = effective(request.venice_parameters, resolved.suffix)
-        gates.check(request, resolved)
         serving = resolved.served.serving
         messages: list[Any] = request.messages
-        if has_media(request.messages):
-            local = isinstance(serving, LocalServing)
+        media = has_media(messages)
+        gates.check(request, resolved, media=media)
+        if media:
+            local = type(serving) is LocalServing
             messages = await prepared(request.messages, resolved.model.capabilities, local=local)
         made = plan.make(request, messages, resolved, options, self._prompt)
-        if isinstance(serving, RemoteServing):
-            events = self._remote(resolved, serving, made)
+        place: _Place | None = None
+        if type(serving) is RemoteServing:
+            seat = self._seats.bound(resolved.model.id, serving.binding)
         else:
-            events = self._local(account, resolved, request, made)
-        return ChatAnswer(request, resolved, options, int(self._clock.now().timestamp()), await _begun(events))
-
-    async def _remote(self, resolved: Resolved, serving: RemoteServing, made: Plan) -> AsyncGenerator[Event]:
-        seat = self._seats.bound(resolved.model.id, serving.binding)
-        async with aclosing(chat(self._transport, seat.target, made.body(seat))) as events:
-            async for event in _read(events, made):
-                yield event
-
-    async def _local(
-        self, account: str, resolved: Resolved, request: ChatRequest, made: Plan
-    ) -> AsyncGenerator[Event]:
-        choices = request.n or 1
-        tokens = prompt_bound(request) + choices * (made.completion_limit or 0)
-        async with self._seats.local(resolved.model.id, account, tokens, choices) as (seat, lease):
-            try:
-                async with aclosing(chat(self._transport, seat.target, made.body(seat))) as events:
-                    async for event in _read(events, made):
-                        yield event
-            except _BROKEN:
-                lease.fail()
-                raise
-
-
-async def _begun(events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
-    """The same events, with the first of them already here."""
-    first = await anext(events, None)
-
-    async def all_of_them() -> AsyncGenerator[Event]:
+            place = await self._place(account, resolved, request, made)
+            seat = place.seat
+        answer: ChatAnswer | None = None
         try:
-            if first is not None:
-                yield first
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()
-
-    return all_of_them()
-
-
-async def _read(events: AsyncGenerator[Event], made: Plan) -> AsyncGenerator[Event]:
-    """Thoughts and tool calls put where they belong. Plain runs go by unseen as soon as nobody waits for them."""
-    thinking, calls = made.thinking, made.calls
-    readers = [reader for reader in (thinking, calls) if reader is not None]
-
-    def read(answer: EngineAnswer) -> EngineAnswer:
-        for choice in answer.choices:
-            if choice.message is not None:
-                choice.delta, choice.message = choice.message, None
-            for reader in readers:
-                reader.rewrite(choice)
+            reply = await ask(self._transport, seat.target, made.body(seat))
+            created = self._clock.unix()
+            answer = ChatAnswer(request, resolved, options, created, reply, made.readers, place)
+            await answer.begin()
+        except BaseException as error:
+            if place is not None and isinstance(error, _BROKEN):
+                place.lease.fail()
+            if answer is not None:
+                await answer.aclose()
+            elif place is not None:
+                await place.aclose()
+            raise
         return answer
 
-    async for event in events:
-        if type(event) is Run:
-            if all(reader.settled() for reader in readers):
-                yield event
-            else:
-                for answer in event.answers():
-                    yield read(answer)
-        else:
-            assert isinstance(event, EngineAnswer)
-            yield read(event)
-
-
-def prompt_bound(request: ChatRequest) -> int:
-    """About how many tokens the prompt may have."""
-    size = 0
-    for message in request.messages:
-        content = message.content
-        if isinstance(content, str):
-            size += len(content)
-        elif content is not None:
-            size += sum(len(getattr(part, "text", "")) for part in content)
-    return size // _BYTES_PER_TOKEN + _TOKENS_PER_MESSAGE * len(request.messages)
+    async def _place(self, account: str, resolved: Resolved, request: ChatRequest, made: Plan) -> _Place:
+        choices = request.n or 1
+        tokens = made.prompt_bound + choices * (made.completion_limit or 0)
+        async with AsyncExitStack() as stack:
+            seat, lease = await stack.enter_async_context(
+                self._seats.local(resolved.model.id, account, tokens, choices)
+            )
+            return _Place(stack.pop_all(), seat, lease)

@@ -6,17 +6,17 @@ it, so that usage stands on the last chunk that has a choice; the chunk without 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
 
 import msgspec
 from msgspec import UNSET
 
-from fondaco.chat.answer import FINISH_REASONS, echo
+from fondaco.chat.answer import FINISH_REASONS, echoed
 from fondaco.chat.answer_wire import ChunkChoice, Delta, FunctionDelta, ToolCallDelta
 from fondaco.chat.service import ChatAnswer
 from fondaco.chat.tally import Tally
-from fondaco.upstream.chat_stream import Envelope, Run
-from fondaco.upstream.wire import NOTHING, EngineAnswer, EngineChoice, EngineDelta, EngineToolCall
+from fondaco.upstream.chat_stream import Envelope, Event, Run
+from fondaco.upstream.wire import NOTHING, EngineChoice, EngineDelta, EngineToolCall
 
 _encoder = msgspec.json.Encoder()
 
@@ -26,56 +26,68 @@ DONE = b"data: [DONE]\n\n"
 class ChatStream:
     """The pieces of a streamed answer. `aclose` leaves the engine, also if nothing was ever taken."""
 
+    __slots__ = ("_answer", "_envelope", "_last", "_over", "_spoken", "_tally")
+
     def __init__(self, answer: ChatAnswer) -> None:
         self._answer = answer
-        self._pieces = _pieces(answer)
+        self._envelope = _envelope(answer)
+        self._tally = Tally(answer)
+        self._spoken: set[int] = set()
+        """Choices whose role has been said."""
+        self._last: dict[int, ChunkChoice] = {}
+        """Their finishing chunks, which wait for the usage."""
+        self._over = False
 
     def __aiter__(self) -> ChatStream:
         return self
 
     async def __anext__(self) -> bytes:
-        return await anext(self._pieces)
+        while not self._over:
+            events = await self._answer.more()
+            if not events:
+                self._over = True
+                return b"".join(_ending(self._answer, self._envelope, self._tally, self._last))
+            if len(events) == 1 and type(run := events[0]) is Run:
+                self._tally.note(run.count)
+                return run.rewrapped(self._envelope)
+            if piece := b"".join(self._encoded(events)):
+                return piece
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        await self._pieces.aclose()
         await self._answer.aclose()
 
-
-async def _pieces(answer: ChatAnswer) -> AsyncGenerator[bytes]:
-    envelope = _envelope(answer)
-    tally = Tally(answer)
-    spoken: set[int] = set()
-    last: dict[int, ChunkChoice] = {}
-    async for event in answer.events():
-        if type(event) is Run:
-            tally.note(event.count)
-            yield event.rewrapped(envelope)
-            continue
-        assert isinstance(event, EngineAnswer)
-        tally.tell(event.usage)
-        pieces: list[bytes] = []
-        for choice in event.choices:
-            delta = _delta(choice.delta)
-            if choice.index not in spoken:
-                delta.role = "assistant"
-            elif choice.finish_reason is None and _empty(delta):
+    def _encoded(self, events: list[Event]) -> Iterator[bytes]:
+        for event in events:
+            if type(event) is Run:
+                self._tally.note(event.count)
+                yield event.rewrapped(self._envelope)
                 continue
-            tally.note(1)
-            made = _choice(choice, delta)
-            if made.finish_reason is not None:
-                last[choice.index] = made
-                continue
-            if not spoken:
-                pieces.append(_chunk(envelope, [made], b',"venice_parameters":' + _encoder.encode(echo(answer.options))))
-            else:
-                pieces.append(_chunk(envelope, [made]))
-            spoken.add(choice.index)
-        if pieces:
-            yield b"".join(pieces)
-    yield b"".join(_ending(answer, envelope, tally, last))
+            self._tally.tell(event.usage)
+            for choice in event.choices:
+                if (made := self._chunk_choice(choice)) is not None:
+                    yield made
+
+    def _chunk_choice(self, choice: EngineChoice) -> bytes | None:
+        """One choice as a chunk of its own; None for one that says nothing, or waits for the usage."""
+        delta = _delta(choice.delta)
+        if choice.index not in self._spoken:
+            delta.role = "assistant"
+        elif choice.finish_reason is None and _empty(delta):
+            return None
+        self._tally.note(1)
+        made = _choice(choice, delta)
+        if made.finish_reason is not None:
+            self._last[choice.index] = made
+            return None
+        opening = b"" if self._spoken else b',"venice_parameters":' + echoed(self._answer.options)
+        self._spoken.add(choice.index)
+        return _chunk(self._envelope, [made], opening)
 
 
-def _ending(answer: ChatAnswer, envelope: Envelope, tally: Tally, last: dict[int, ChunkChoice]) -> list[bytes]:
+def _ending(
+    answer: ChatAnswer, envelope: Envelope, tally: Tally, last: dict[int, ChunkChoice]
+) -> list[bytes]:
     usage = tally.usage()
     used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(tally.cost(usage)))
     finals = [last[index] for index in sorted(last)]

@@ -38,6 +38,9 @@ class Thinking:
         if delta is None:
             return
         mind = self._minds.get(choice.index)
+        if mind is None and self._show == "field" and not self._prefilled and _plainly_said(delta):
+            self._minds[choice.index] = _Mind(False, anywhere=False, outside=True)
+            return
         if mind is None:
             mind = self._minds[choice.index] = _Mind(self._prefilled, anywhere=self._show == "nothing")
         thought, text = mind.feed(delta.content or "", done=choice.finish_reason is not None)
@@ -51,6 +54,16 @@ class Thinking:
         _put_text(delta, text)
 
 
+def _plainly_said(delta: EngineDelta) -> bool:
+    """A first word that is no thought and cannot be the beginning of one."""
+    text = delta.content
+    return (
+        text is not None
+        and text != ""
+        and not (text.startswith(("<", " ", "\n", "\t", "\r")) or delta.thought())
+    )
+
+
 def _put_text(delta: EngineDelta, text: str) -> None:
     # An engine's empty string stays one: it may be the whole of a first or last chunk.
     delta.content = text or ("" if delta.content == "" else None)
@@ -61,8 +74,8 @@ class _Mind:
 
     __slots__ = ("_anywhere", "_held", "_open", "_place", "_trim")
 
-    def __init__(self, prefilled: bool, anywhere: bool) -> None:
-        self._place: _Place = "inside" if prefilled else "start"
+    def __init__(self, prefilled: bool, anywhere: bool, *, outside: bool = False) -> None:
+        self._place: _Place = "inside" if prefilled else "outside" if outside else "start"
         self._anywhere = anywhere
         """Look for thoughts in the middle of an answer too, not only at its beginning."""
         self._held = ""

@@ -303,10 +303,9 @@ class _ProseReader:
             if end is None:
                 return []
             try:
-                value: Any = msgspec.json.decode(rest[:end])
+                values += msgspec.json.decode(_listed(rest[:end]), type=list[Any])
             except msgspec.DecodeError:
                 return []
-            values.extend(value if isinstance(value, list) else [value])
             rest = rest[end:].lstrip(" \t\r\n,;")
         found: list[tuple[str, str]] = []
         for value in values:
@@ -317,20 +316,32 @@ class _ProseReader:
         return found
 
     def _call(self, value: Any) -> tuple[str, str] | None:
-        if not isinstance(value, dict):
+        try:
+            said = msgspec.convert(value, _Said)
+            if isinstance(said.function, dict):
+                said = msgspec.convert(said.function, _Said)
+        except msgspec.ValidationError:
             return None
-        inner: Any = value.get("function")
-        if isinstance(inner, dict):
-            value = inner
-        elif isinstance(inner, str):
-            value = {**value, "name": inner}
-        name: Any = value.get("name")
-        if name not in self._names:
+        name = said.function if isinstance(said.function, str) else said.name
+        if name is None or name not in self._names:
             return None
-        arguments: Any = value.get("arguments", value.get("parameters"))
+        arguments = said.parameters if said.arguments is None else said.arguments
         if isinstance(arguments, str):
             return name, arguments
         return name, msgspec.json.encode(arguments or {}).decode()
+
+
+class _Said(msgspec.Struct):
+    """The ways in which models write a call."""
+
+    name: str | None = None
+    function: str | dict[str, Any] | None = None
+    arguments: str | dict[str, Any] | None = None
+    parameters: str | dict[str, Any] | None = None
+
+
+def _listed(text: str) -> str:
+    return text if text.startswith("[") else f"[{text}]"
 
 
 def _may_be_call(text: str) -> bool:

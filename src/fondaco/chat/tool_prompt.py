@@ -16,7 +16,7 @@ from fondaco.chat.tools import FunctionSpec
 
 MAX_PARALLEL_CALLS = 8
 
-_NO_PARAMETERS = {"type": "object", "properties": {}}
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 def listing(functions: list[FunctionSpec]) -> str:

@@ -55,7 +55,7 @@ class ChosenFunction(Sealed, kw_only=True, gc=False):
 class NamedToolChoice(Sealed, kw_only=True, omit_defaults=True, gc=False):
     """`{type: "function", function: {name}}`; the flat `{type, name}` is understood too."""
 
-    type: str = "function"
+    type: str | None = None
     function: ChosenFunction | None = None
     name: FunctionName | None = None
 
@@ -73,23 +73,23 @@ def from_functions(functions: list[FunctionSpec]) -> list[Tool]:
     return [Tool(type="function", function=function) for function in functions]
 
 
-def chosen(choice: ToolChoice | LegacyChoice, tools: list[Tool]) -> ToolChoice:
-    """`choice` in its nested form. Raises InvalidRequest if it names what is not offered."""
+def chosen(choice: ToolChoice | LegacyChoice, tools: list[Tool], field: str) -> ToolChoice:
+    """`choice` in its nested form. Raises InvalidRequest at `field` if it names what is not offered."""
     if isinstance(choice, str):
         if choice == "required" and not tools:
-            raise InvalidRequest.at("tool_choice", message="'required' needs tools to choose from")
+            raise InvalidRequest.at(field, message="'required' needs tools to choose from")
         return choice
     name = choice.name
     if isinstance(choice, NamedToolChoice):
         if choice.type in ("auto", "none"):
             return choice.type
         if choice.type in ("any", "required"):
-            return chosen("required", tools)
+            return chosen("required", tools, field)
         if choice.function is not None:
             name = choice.function.name
     if name is None or name not in {tool.function.name for tool in tools if tool.function is not None}:
-        raise InvalidRequest.at("tool_choice", message="Must name a function that is offered in 'tools'")
-    return NamedToolChoice(function=ChosenFunction(name=name))
+        raise InvalidRequest.at(field, message="Must name a function that is offered in 'tools'")
+    return NamedToolChoice(type="function", function=ChosenFunction(name=name))
 
 
 def check_schema(schema: Schema, *path: PathPart) -> None:

@@ -230,9 +230,11 @@ def normalised(request: ChatRequest) -> ChatRequest:
     `function_call` are None, and the messages are `one_spelling`. Raises InvalidRequest for what only shows here.
     """
     tools = nested(request.tools or from_functions(request.functions or []))
-    choice = request.tool_choice if request.tool_choice is not None else request.function_call
     request.tools = tools or None
-    request.tool_choice = None if choice is None else chosen(choice, tools)
+    if request.tool_choice is not None:
+        request.tool_choice = chosen(request.tool_choice, tools, "tool_choice")
+    elif request.function_call is not None:
+        request.tool_choice = chosen(request.function_call, tools, "function_call")
     request.functions = request.function_call = None
     if request.response_format is not None and isinstance(request.response_format, JsonSchemaFormat):
         check_schema(request.response_format.json_schema, "response_format", "json_schema")

@@ -82,19 +82,26 @@ class _Bars:
 
         self._bars = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),
             DownloadColumn(binary_units=False),
             TextColumn("{task.fields[told]}"),
             console=Console(file=file),
+            expand=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._sources: dict[str, str] = {}
         self._bars.start()
 
     def show(self, progress: Progress) -> None:
         task = self._tasks.get(progress.name)
         if task is None:
-            task = self._tasks[progress.name] = self._bars.add_task(progress.name, total=None, told="")
-        told = " ".join((*_speed(progress), f"from {progress.source}"))
+            task = self._tasks[progress.name] = self._bars.add_task(
+                progress.name.removesuffix(".gguf"), total=None, told=""
+            )
+        if self._sources.get(progress.name) != progress.source:
+            self._sources[progress.name] = progress.source
+            self._bars.console.print(f"from {progress.source}", highlight=False)
+        told = " ".join(_speed(progress))
         self._bars.update(task, completed=progress.done, total=progress.total, told=told)
 
     def close(self) -> None:

@@ -6,14 +6,13 @@ import asyncio
 import math
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from fondaco import errors
 from fondaco.clock import Clock
 from fondaco.engines.backoff import BackOff
 from fondaco.engines.lease import LocalModel, Weights
 from fondaco.engines.weights.errors import DiskFull, HashMismatch, Offline, WeightError
 from fondaco.engines.weights.progress import Progress
+from fondaco.telemetry.logs import BoundLogger
 
 LEARN_SECONDS = 5.0
 """A fetch that has just begun, or a file being hashed, cannot say how long it will take: so long we wait to learn."""
@@ -31,7 +30,7 @@ class Arrival:
         weights: Weights,
         wait_seconds: float,
         clock: Clock,
-        log: FilteringBoundLogger,
+        log: BoundLogger,
     ) -> None:
         self._model = model
         self._weights = weights
@@ -95,7 +94,7 @@ class Arrival:
                 await self._weights.fetch(weight)
             except WeightError as failed:
                 # The sentence names files and folders of this machine: it is for the log alone.
-                self._log.warning("weights_not_fetched", model=self._model.id, reason=str(failed))
+                self._log.warning("weights.not_fetched", model=self._model.id, exc_info=failed)
                 self._failed = _sentence(self._model.id, failed)
                 self._backoff.failed()
                 raise errors.ModelOffline(

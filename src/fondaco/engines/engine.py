@@ -13,8 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from fondaco import errors
 from fondaco.clock import Clock
 from fondaco.engines import machine
@@ -28,6 +26,7 @@ from fondaco.engines.room import Room
 from fondaco.engines.rundir import RunDir
 from fondaco.engines.slots import EngineGone, Grant, SlotTable
 from fondaco.settings import EngineSettings
+from fondaco.telemetry.logs import BoundLogger
 
 QUEUE_PER_SLOT = 16
 """Requests that may wait, for each slot."""
@@ -79,7 +78,7 @@ class Engine:
         room: Room,
         rundir: RunDir,
         clock: Clock,
-        log: FilteringBoundLogger,
+        log: BoundLogger,
         command: Sequence[str],
     ) -> None:
         self.model = model
@@ -168,7 +167,7 @@ class Engine:
     async def unload(self, reason: str) -> None:
         """End the process and wait until it is gone."""
         if (run := self._run) is not None:
-            self._log.info("engine_unloaded", reason=reason)
+            self._log.info("engine.unloaded", reason=reason)
             run.wanted = False
             self._forget(run)
             self._stopping = asyncio.create_task(self._end(run))
@@ -236,14 +235,14 @@ class Engine:
                 self._backoff.failed()
                 self._why = f"The model {self.model.id} could not be started: {SENTENCES[failed.kind]}."
                 left = self._backoff.left
-                self._log.error("engine_not_started", reason=failed.kind, retry_seconds=round(left, 1))
+                self._log.error("engine.not_started", reason=failed.kind, retry_seconds=round(left, 1))
                 raise errors.ModelOffline(self._why, retry_after=max(1, math.ceil(left))) from None
         now = self._clock.monotonic()
         self._context = context
         self.last_used = now
         slots = SlotTable(self._settings.slots, max(pool, context), context)
         run = self._run = _Run(child, context, slots, now, self._watch)
-        self._log.info("engine_ready", seconds=round(now - began, 2), context_tokens=context, pid=child.pid)
+        self._log.info("engine.ready", seconds=round(now - began, 2), context_tokens=context, pid=child.pid)
         return run
 
     async def _spawn(self, model: Path, mmproj: Path | None) -> tuple[Child, int]:
@@ -279,7 +278,7 @@ class Engine:
         healthy_for = self._forget(run)
         self._backoff.failed()
         self._why = f"The model {self.model.id} stopped working and is about to be restarted."
-        self._log.error("engine_ended", how=how, reason=run.child.kind, seconds=round(healthy_for, 1))
+        self._log.error("engine.ended", how=how, reason=run.child.kind, seconds=round(healthy_for, 1))
         await run.child.stop()
 
     def _look_at(self, run: _Run, *, tries: int = 1) -> None:
@@ -293,7 +292,7 @@ class Engine:
                 if await run.child.healthy(CHECK_SECONDS):
                     return
             if run is self._run:
-                self._log.error("engine_hangs")
+                self._log.error("engine.hangs")
                 run.child.kill()
                 await asyncio.wait((run.watch,))
         finally:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from structlog.typing import FilteringBoundLogger
-
 from fondaco import errors
 from fondaco.clock import Clock
 from fondaco.engines.engine import Engine
@@ -15,6 +13,7 @@ from fondaco.engines.lease import EngineState, Lease, LocalModel, Weights
 from fondaco.engines.room import Room
 from fondaco.engines.rundir import RunDir
 from fondaco.settings import EngineSettings
+from fondaco.telemetry.logs import BoundLogger
 
 TURN_SECONDS = 1.0
 
@@ -32,7 +31,7 @@ class Fleet:
         *,
         wait_seconds: float,
         clock: Clock,
-        log: FilteringBoundLogger,
+        log: BoundLogger,
         available: Callable[[], int],
         command: Sequence[str],
     ) -> None:
@@ -68,7 +67,7 @@ class Fleet:
                 await engine.start(patient=True)
             except errors.FondacoError as failed:
                 wait = max(wait, float(failed.retry_after or 0))
-                self._log.warning("preload_failed", model=model.id, error=failed.code, retry_seconds=wait)
+                self._log.warning("preload.failed", model=model.id, code=failed.code, retry_seconds=wait)
                 await asyncio.sleep(wait)
                 wait = min(_PRELOAD_RETRY[1], 2 * wait)
             else:
@@ -112,4 +111,4 @@ class Fleet:
                     await engine.tend()
             except OSError as failed:
                 # A reading of the machine that failed once must not end the watch.
-                self._log.warning("engines_not_tended", error=type(failed).__name__)
+                self._log.warning("engines.not_tended", exc_info=failed)

@@ -11,8 +11,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from fondaco import errors
 from fondaco.clock import Clock, SystemClock
 from fondaco.engines import machine
@@ -22,6 +20,7 @@ from fondaco.engines.lease import Engines, EngineState, Lease, LocalModel, Weigh
 from fondaco.engines.rundir import UNIX_SOCKETS, RunDir
 from fondaco.engines.sharing import Door, HolderGone, Tenant
 from fondaco.settings import EngineSettings
+from fondaco.telemetry.logs import BoundLogger
 
 __all__ = ["EngineState", "Lease", "LocalModel", "Supervisor", "Weights"]
 
@@ -41,7 +40,7 @@ class Supervisor:
         weights: Weights,
         *,
         wait_seconds: float,
-        log: FilteringBoundLogger,
+        log: BoundLogger,
         clock: Clock | None = None,
         available: Callable[[], int] = machine.available_memory,
         command: Sequence[str] = COMMAND,
@@ -152,7 +151,7 @@ class Supervisor:
         if UNIX_SOCKETS:
             self._door = Door(fleet, self._rundir.sharing_socket())
             await self._door.open()
-        self._log.debug("engines_held")
+        self._log.debug("engines.held")
 
     async def _now(self, engines: Engines | None) -> None:
         """These from here on; the former ones end."""

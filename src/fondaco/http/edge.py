@@ -15,8 +15,8 @@ from fondaco import CONTRACT_VERSION
 from fondaco.errors import AdminRequired, AuthenticationFailed, FondacoError
 from fondaco.http.call import Call, ClientGone, Receive, Scope, Send
 from fondaco.http.errors import render, stream_error
-from fondaco.http.reply import ByteStream, Reply
 from fondaco.http.openapi import Access
+from fondaco.http.reply import ByteStream, Reply
 from fondaco.http.routing import Routes
 from fondaco.ids import request_id as new_request_id
 from fondaco.keys.service import Caller
@@ -72,7 +72,13 @@ class Edge:
             if self._access is not None:
                 seconds = time.perf_counter() - call.started
                 self._access.note(
-                    call.method if call.method in _METHODS else "-", call.template, status, seconds, sent, call.model, call.request_id
+                    call.method if call.method in _METHODS else "-",
+                    call.template,
+                    status,
+                    seconds,
+                    sent,
+                    call.model,
+                    call.request_id,
                 )
 
     async def _answer(self, call: Call) -> Reply:

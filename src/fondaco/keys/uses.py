@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import datetime
 
 import msgspec
@@ -12,10 +11,11 @@ from fondaco.keys import store
 from fondaco.keys.store import KeyRecord
 from fondaco.store.errors import StoreError
 from fondaco.store.interface import Store
+from fondaco.telemetry.logs import logger
 
 _EVERY_SECONDS = 30.0
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 class Uses:
@@ -62,6 +62,6 @@ class Uses:
         try:
             await self._database.write(lambda connection: store.note_use(connection, taken))
         except StoreError as error:
-            _log.warning("The last use of %d keys is not written yet. %s", len(taken), error)
+            _log.warning("key_uses.not_written", count=len(taken), exc_info=error)
             for key_id, at in taken.items():
                 self.noted.setdefault(key_id, at)

@@ -41,14 +41,18 @@ def routes(models: ModelsService) -> list[Route]:
             errors=(400,) if query else (404,),
         )
 
-    kinds = Query("type", Literal[LIST_TYPES], "Models of one type; `all` for any, `code` for those that are good at it")  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
+    kinds = Query(
+        "type", Literal[LIST_TYPES], "Models of one type; `all` for any, `code` for those that are good at it"
+    )  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
     types = Query("type", Literal[TYPES], "Of models of one type; `text` if absent")  # pyright: ignore[reportArgumentType, reportUnknownArgumentType]
     return [
         Route(list_models, about("/models", "Models that can be asked here", ModelList, kinds)),
         Route(list_traits, about("/models/traits", "Which model each trait leads to", NameMap, types)),
         Route(
             list_compatibility,
-            about("/models/compatibility_mapping", "Which model other vendors' names lead to", NameMap, types),
+            about(
+                "/models/compatibility_mapping", "Which model other vendors' names lead to", NameMap, types
+            ),
         ),
         Route(get_model, about("/models/{id:path}", "One model", ModelRow)),
     ]

@@ -6,7 +6,7 @@ catalogue's to say: it is the way of serving that keeps or breaks it.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import msgspec
 
@@ -23,6 +23,7 @@ LOCAL_PRICING = TextPricing(from_decimal("0.05"), from_decimal("0.15"))
 """Models of this machine cost what `qwen3-4b` does."""
 
 
+@final
 class LocalServing(msgspec.Struct, frozen=True):
     """An engine of this machine."""
 
@@ -30,6 +31,7 @@ class LocalServing(msgspec.Struct, frozen=True):
     """A name in the weight store, or the user's own file."""
 
 
+@final
 class RemoteServing(msgspec.Struct, frozen=True):
     """Another OpenAI-speaking server."""
 

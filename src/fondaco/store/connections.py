@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
-from fondaco.store.errors import is_busy
+from fondaco.store.faults import is_busy
 
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Engine
 
 from fondaco.store.connections import Link
-from fondaco.store.errors import translated
+from fondaco.store.faults import translated
 
 T = TypeVar("T")
 

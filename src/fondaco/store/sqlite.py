@@ -11,7 +11,9 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from fondaco.store import connections, folder, migrations
-from fondaco.store.errors import DatabaseAbsent, DatabaseClosed, translated
+from fondaco.store.errors import DatabaseAbsent, DatabaseClosed
+from fondaco.store.faults import translated
+from fondaco.store.interface import Store
 from fondaco.store.readers import Readers
 from fondaco.store.watch import Watch
 from fondaco.store.writer import Writer
@@ -19,8 +21,8 @@ from fondaco.store.writer import Writer
 T = TypeVar("T")
 
 
-class Database:
-    """`<data_dir>/fondaco.db`, open on one event loop. See `Store` for what its methods promise."""
+class Database(Store):
+    """`<data_dir>/fondaco.db`, open on one event loop."""
 
     def __init__(
         self, data_dir: Path, *, create: bool = True, reader_threads: int = 2, busy_seconds: float = 5.0

@@ -18,7 +18,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from fondaco.store.connections import Link
-from fondaco.store.errors import DatabaseClosed, translated
+from fondaco.store.errors import DatabaseClosed
+from fondaco.store.faults import translated
 
 T = TypeVar("T")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 import msgspec
 
@@ -18,7 +16,7 @@ from fondaco.errors import (
     UpstreamFailed,
     UpstreamRefused,
 )
-from fondaco.upstream.chat_stream import Event, events, whole
+from fondaco.upstream.chat_stream import Event, EventReader, whole
 from fondaco.upstream.transport import (
     AnswerTooLarge,
     ConnectFailed,
@@ -57,22 +55,54 @@ class _ErrorBody(msgspec.Struct):
     detail: str | None = None
 
 
-async def chat(transport: Transport, target: Target, request: EngineRequest) -> AsyncGenerator[Event]:
-    """Send `request` and yield what comes back.
+class EngineReply:
+    """An answer that an engine has begun: take its events with `more`, and always `aclose` it."""
 
-    Nothing is yielded before the engine has accepted the request, so that a refusal is still an HTTP status.
-    """
+    __slots__ = ("_exchange", "_over", "_pieces", "_reader")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._over = False
+        self._reader: EventReader | None = None
+        if exchange.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._reader = EventReader()
+            self._pieces = exchange.chunks()
+
+    async def more(self) -> list[Event]:
+        """The events that came next, in order; none when the answer is over.
+
+        Raises UpstreamFailed, RequestTimeout or what the engine's error event says.
+        """
+        if self._over:
+            return []
+        try:
+            reader = self._reader
+            if reader is None:
+                self._over = True
+                return [whole(await self._exchange.read(MAX_ANSWER))]
+            while not reader.done:
+                piece = await anext(self._pieces, None)
+                found = reader.end() if piece is None else reader.feed(piece)
+                if found:
+                    return found
+        except TransportError as error:
+            raise _failed(error) from None
+        self._over = True
+        return []
+
+    async def aclose(self) -> None:
+        """Leave the engine: at once if it still talks."""
+        await self._exchange.aclose()
+
+
+async def ask(transport: Transport, target: Target, request: EngineRequest) -> EngineReply:
+    """Send `request` and wait until the engine takes it. Raises the error that its refusal or silence means."""
     try:
         exchange = await transport.send(target, "POST", PATH, _encoder.encode(request))
+        if exchange.status == 200:
+            return EngineReply(exchange)
         try:
-            if exchange.status != 200:
-                raise await refusal(exchange)
-            if exchange.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-                async with aclosing(events(exchange.chunks())) as stream:
-                    async for event in stream:
-                        yield event
-            else:
-                yield whole(await exchange.read(MAX_ANSWER))
+            raise await refusal(exchange)
         finally:
             await exchange.aclose()
     except TransportError as error:

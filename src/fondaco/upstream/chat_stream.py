@@ -9,12 +9,12 @@ text that a model says can pass for the parts around it: a chunk with one key mo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import final
 
 import msgspec
 
 from fondaco.errors import FondacoError, InferenceFailed, ModelOverloaded
-from fondaco.upstream.sse import blocks, payloads
+from fondaco.upstream.sse import Blocks, payloads
 from fondaco.upstream.transport import ExchangeBroken
 from fondaco.upstream.wire import NOTHING, EngineAnswer
 
@@ -100,6 +100,7 @@ class Likeness:
         return 0
 
 
+@final
 class Run:
     """Plain chunks, received together and not decoded. Never printed: they are content."""
 
@@ -132,37 +133,60 @@ class Run:
 Event = Run | EngineAnswer
 
 
-async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[Event]:
-    """Events of a streamed answer up to `[DONE]`.
+class EventReader:
+    """Makes events of a streamed answer's bytes, piece by piece, up to `[DONE]`."""
 
-    Raises ExchangeBroken when the stream ends without having finished, and a FondacoError for an error event.
-    """
-    likeness: Likeness | None = None
-    finished = False
-    async for block in blocks(pieces):
+    __slots__ = ("_blocks", "_finished", "_likeness", "done")
+
+    def __init__(self) -> None:
+        self._blocks = Blocks()
+        self._likeness: Likeness | None = None
+        self._finished = False
+        """Some choice has said its finish_reason."""
+        self.done = False
+        """The engine has said `[DONE]`: what may follow is not read."""
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """The events that are whole now. Raises ExchangeBroken for nonsense, a FondacoError for an error event."""
+        found: list[Event] = []
+        if block := self._blocks.feed(piece):
+            self._read(block, found)
+        return found
+
+    def end(self) -> list[Event]:
+        """The last events, when the body is over. Raises ExchangeBroken if the answer had not finished."""
+        found: list[Event] = []
+        if block := self._blocks.end():
+            self._read(block, found)
+        if not (self.done or self._finished):
+            raise ExchangeBroken
+        self.done = True
+        return found
+
+    def _read(self, block: bytes, found: list[Event]) -> None:
         at, cuts = 0, 0
         while at < len(block):
+            likeness = self._likeness
             if likeness is not None and cuts < _CUTS:
                 cuts += 1
                 end = block.rfind(likeness.tail, at) + len(likeness.tail)
                 plain = block if at == 0 and end == len(block) else block[at:end]
                 if plain and (count := likeness.plain(plain)):
-                    yield Run(plain, likeness, count)
+                    found.append(Run(plain, likeness, count))
                     at = end
                     continue
             end = block.index(b"\n\n", at) + 2
             for data in payloads(block[at:end]):
                 if data == b"[DONE]":
+                    self.done = True
                     return
                 answer = _decode(data)
                 if any(choice.finish_reason for choice in answer.choices):
-                    finished = True
+                    self._finished = True
                 elif likeness is None or not block.startswith(likeness.head, at):
-                    likeness = Likeness.of(data, answer) or likeness
-                yield answer
+                    self._likeness = Likeness.of(data, answer) or likeness
+                found.append(answer)
             at = end
-    if not finished:
-        raise ExchangeBroken
 
 
 def _decode(data: bytes) -> EngineAnswer:
@@ -189,5 +213,11 @@ def failure(raw: bytes) -> FondacoError:
 
 
 def whole(body: bytes) -> EngineAnswer:
-    """A non-streamed answer as the one event that it is."""
-    return _decode(body)
+    """A non-streamed answer as the one event that it is: its messages are deltas that say all at once."""
+    answer = _decode(body)
+    for choice in answer.choices:
+        choice.delta, choice.message = choice.message or choice.delta, None
+        choice.finish_reason = choice.finish_reason or "stop"
+    if not answer.choices:
+        raise ExchangeBroken
+    return answer

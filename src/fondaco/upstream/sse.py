@@ -6,7 +6,7 @@ blank line. Lines end in LF or CRLF.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from fondaco.upstream.transport import AnswerTooLarge, ExchangeBroken
 
@@ -14,34 +14,46 @@ from fondaco.upstream.transport import AnswerTooLarge, ExchangeBroken
 MAX_EVENT = 8 * 1024 * 1024
 
 
-async def blocks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Runs of whole events, each ending in an empty line (`\\n\\n`), with LF line ends.
+class Blocks:
+    """Cuts pieces, wherever they were cut before, into blocks of whole events with LF line ends."""
 
-    Raises AnswerTooLarge for an event past MAX_EVENT and ExchangeBroken for one cut off by the body's end.
-    """
-    rest = b""
-    async for piece in pieces:
-        data = rest + piece if rest else piece
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """The whole events that are in now, each ending in an empty line; empty when none is.
+
+        Raises AnswerTooLarge for an event past MAX_EVENT.
+        """
+        data = self._rest + piece if self._rest else piece
+        held = b""
         if b"\r" in data:
             # A CR at the very end may belong to a CRLF whose LF is still to come.
-            held = data.endswith(b"\r")
-            data = (data[:-1] if held else data).replace(b"\r\n", b"\n")
-            tail = b"\r" if held else b""
-        else:
-            tail = b""
+            if data.endswith(b"\r"):
+                data, held = data[:-1], b"\r"
+            data = data.replace(b"\r\n", b"\n")
+        if not held and data.endswith(b"\n\n"):
+            self._rest = b""
+            return data
         end = data.rfind(b"\n\n") + 2
         if end == 1:
-            rest = data + tail
-        else:
-            rest = data[end:] + tail
-            yield data[:end]
-        if len(rest) > MAX_EVENT:
+            end = 0
+        self._rest = data[end:] + held
+        if len(self._rest) > MAX_EVENT:
             raise AnswerTooLarge
-    rest = rest.replace(b"\r", b"\n").rstrip(b"\n")
-    if rest.startswith(b"data:"):
+        return data[:end]
+
+    def end(self) -> bytes:
+        """The body is over: a closing event may lack its empty line. Raises ExchangeBroken for any other."""
+        rest = self._rest.replace(b"\r", b"\n").rstrip(b"\n")
+        self._rest = b""
+        if not rest.startswith(b"data:"):
+            return b""
         if rest.removeprefix(b"data:").strip() != b"[DONE]":
             raise ExchangeBroken
-        yield b"data: [DONE]\n\n"
+        return b"data: [DONE]\n\n"
 
 
 def payloads(block: bytes) -> Iterator[bytes]:

@@ -84,7 +84,12 @@ class Exchange(Protocol):
 
 class Transport(Protocol):
     async def send(
-        self, target: Target, method: str, path: str, body: bytes = b"", content_type: bytes = b"application/json"
+        self,
+        target: Target,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: bytes = b"application/json",
     ) -> Exchange:
         """Send and wait for the answer's head. `path` is appended to `target.base_path`.
 

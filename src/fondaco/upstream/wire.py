@@ -12,7 +12,6 @@ from msgspec import UNSET, Raw, UnsetType
 
 from fondaco.content import Sealed
 
-
 # A Raw field is empty where its key is absent; a union of Raw and None is not possible.
 NOTHING = (b"", b"null")
 
@@ -78,7 +77,7 @@ class EngineUsage(msgspec.Struct):
 class EngineAnswer(Sealed):
     """A streamed chunk (choices carry `delta`) or a whole answer (choices carry `message`)."""
 
-    choices: list[EngineChoice] = []
+    choices: list[EngineChoice] = msgspec.field(default_factory=list[EngineChoice])
     usage: EngineUsage | None = None
     error: Raw = Raw()
 

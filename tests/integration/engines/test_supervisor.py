@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import psutil
 import pytest
+
+from fondaco import errors
+from fondaco.engines.memory import MIB, footprint
+from fondaco.engines.supervisor import Lease, LocalModel, Supervisor
+from fondaco.engines.weights import Progress
 from local_engines import (
     SMALL,
     MovedClock,
@@ -20,11 +26,6 @@ from local_engines import (
     supervising,
     until,
 )
-
-from fondaco import errors
-from fondaco.engines.memory import MIB, footprint
-from fondaco.engines.supervisor import Lease, LocalModel, Supervisor
-from fondaco.engines.weights import Progress
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
@@ -55,6 +56,10 @@ def child_of(lease: Lease) -> psutil.Process:
     raise AssertionError("there is no child")
 
 
+def open_to_others(path: Path) -> int:
+    return path.stat().st_mode & 0o077
+
+
 async def test_a_child_is_started_on_first_use_and_answers(supervisor: Supervisor, model: LocalModel) -> None:
     assert supervisor.state(model) == "stopped"
     assert supervisor.context_of(model) is None
@@ -73,8 +78,7 @@ async def test_only_the_gateway_can_speak_to_it(supervisor: Supervisor, model: L
             status, _, _ = await send(lease, "GET", path, keyed=False)
             assert status == 401, path
         socket = Path(lease.target.socket or "")
-        assert socket.stat().st_mode & 0o077 == 0
-        assert socket.parent.stat().st_mode & 0o077 == 0
+        assert open_to_others(socket) == open_to_others(socket.parent) == 0
         assert "Bearer" not in repr(lease.target)
 
 
@@ -111,8 +115,12 @@ async def test_a_slot_asked_not_to_build_on_its_prompt_does_not(
 ) -> None:
     async with supervisor.lease(model, "a", 500) as lease:
         await ask(lease, PROMPT, id_slot=2, cache_prompt=True)
-        assert cached_tokens(await ask(lease, PROMPT, id_slot=2, cache_prompt=True)) > 50, "id_slot is honoured"
-        assert cached_tokens(await ask(lease, PROMPT, id_slot=3, cache_prompt=True)) == 0, "slots do not share"
+        assert cached_tokens(await ask(lease, PROMPT, id_slot=2, cache_prompt=True)) > 50, (
+            "id_slot is honoured"
+        )
+        assert cached_tokens(await ask(lease, PROMPT, id_slot=3, cache_prompt=True)) == 0, (
+            "slots do not share"
+        )
         assert cached_tokens(await ask(lease, PROMPT, id_slot=2, cache_prompt=False)) == 0
         # A request that names neither builds on nothing.
         _, _, answer = await send(
@@ -133,7 +141,9 @@ async def test_further_choices_leave_nothing_that_others_could_build_on(
     async with supervisor.lease(model, "b", 500) as lease:
         assert not lease.cache_prompt
         others = [slot for slot in range(SMALL.slots) if slot != 0]
-        assert [cached_tokens(await ask(lease, PROMPT, id_slot=slot, cache_prompt=True)) for slot in others] == [0] * 3
+        assert [
+            cached_tokens(await ask(lease, PROMPT, id_slot=slot, cache_prompt=True)) for slot in others
+        ] == [0] * 3
 
 
 async def test_more_choices_than_slots_are_refused_at_their_field(
@@ -187,7 +197,9 @@ async def test_short_memory_ends_the_engine_idle_for_longest(
             assert (await ask(lease))["status"] == 200
 
 
-async def test_idle_engines_go_when_memory_becomes_short(tmp_path: Path, weight: Path, model: LocalModel) -> None:
+async def test_idle_engines_go_when_memory_becomes_short(
+    tmp_path: Path, weight: Path, model: LocalModel
+) -> None:
     settings = SMALL.model_copy(update={"memory_reserve_mib": 100})
     free = [100_000 * MIB]
     async with supervising(tmp_path, weight, settings, available=lambda: free[0]) as supervisor:
@@ -242,11 +254,13 @@ async def test_a_folder_too_deep_for_sockets_works_all_the_same(tmp_path: Path, 
     assert not folder.exists()
 
 
-async def test_closing_leaves_no_process_and_no_socket(tmp_path: Path, weight: Path, model: LocalModel) -> None:
+async def test_closing_leaves_no_process_and_no_socket(
+    tmp_path: Path, weight: Path, model: LocalModel
+) -> None:
     async with supervising(tmp_path, weight) as supervisor, supervisor.lease(model, "a", 10) as lease:
         child = child_of(lease)
     assert not child.is_running()
-    assert [file.name for file in tmp_path.iterdir()] == ["lock"]
+    assert os.listdir(tmp_path) == ["lock"]  # noqa: PTH208
     with pytest.raises(errors.ModelOffline):
         async with supervisor.lease(model, "a", 10):
             pytest.fail("it is closed")

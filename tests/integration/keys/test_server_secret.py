@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import subprocess
 import sys
@@ -41,6 +42,20 @@ def test_a_cut_file_is_said_to_be_damaged_and_not_replaced(tmp_path: Path) -> No
     with pytest.raises(SecretDamaged, match="restore it from a backup"):
         server_secret(tmp_path)
     assert (tmp_path / "secret.key").read_bytes() == b"short"
+
+
+def test_who_comes_second_by_a_hair_takes_the_secret_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival = b"r" * 32
+
+    def overtaken(_: int) -> None:
+        monkeypatch.undo()
+        (tmp_path / "secret.key").write_bytes(rival)
+
+    monkeypatch.setattr(os, "fsync", overtaken)
+    assert server_secret(tmp_path) == rival
+    assert (tmp_path / "secret.key").read_bytes() == rival
 
 
 @pytest.mark.anyio

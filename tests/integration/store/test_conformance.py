@@ -155,7 +155,7 @@ async def test_what_one_gateway_wrote_the_other_reads_and_hears_of(stores: tuple
     second.on_foreign_change(heard.set)
     await first.write(adding("ann"))
     assert await second.read(names) == ["ann"]
-    await asyncio.wait_for(heard.wait(), 1)
+    await asyncio.wait_for(heard.wait(), 2)
 
 
 async def test_two_gateways_write_at_once_and_both_are_kept(stores: tuple[Store, Store]) -> None:

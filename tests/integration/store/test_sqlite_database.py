@@ -243,7 +243,7 @@ async def test_a_change_by_another_process_is_heard(tmp_path: Path) -> None:
             sys.executable, "-c", WRITING_ONCE, str(tmp_path), "child"
         )
         assert await child.wait() == 0
-        await asyncio.wait_for(heard.wait(), 1)
+        await asyncio.wait_for(heard.wait(), 2)
         assert await database.read(names) == {"child"}
 
 
@@ -289,6 +289,31 @@ async def test_a_full_disk_fails_the_write_that_met_it_and_no_later_one(tmp_path
         )
         await database.write(adding("after"))
         assert await database.read(names) == {"before", "after"}
+
+
+async def test_a_transaction_that_sqlite_gave_up_is_acknowledged_to_nobody(tmp_path: Path) -> None:
+    # On a failing disk SQLite may roll back by itself; a ROLLBACK out of turn looks the same from here.
+    def give_up(connection: Connection) -> None:
+        connection.exec_driver_sql("ROLLBACK").close()
+        raise RuntimeError("disk gone")
+
+    async with opened(tmp_path) as database:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold(connection: Connection) -> None:
+            begun.set()
+            go_on.wait(10)
+
+        first = asyncio.create_task(database.write(hold))
+        await asyncio.to_thread(begun.wait, 10)
+        together = [asyncio.create_task(database.write(work)) for work in (adding("a"), give_up, adding("b"))]
+        await asyncio.sleep(0)
+        go_on.set()
+        await first
+        results = await asyncio.gather(*together, return_exceptions=True)
+        assert [type(result) for result in results] == [RuntimeError] * 3
+        await database.write(adding("after"))
+        assert await database.read(names) == {"after"}
 
 
 async def test_a_file_held_by_another_program_is_said_to_be_locked(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def test_heads_listed_layer_by_layer_are_added_up(tmp_path: Path) -> None:
     assert footprint(file, None, 100) - footprint(file, None, 0) == 100 * 6 * 128 * 2
 
 
-@pytest.mark.parametrize("content", [b"", b"GGUF", b"no such thing", gguf(("x", 99, b"")), gguf(("x", 8, b"\xff" * 8))])
+@pytest.mark.parametrize(
+    "content", [b"", b"GGUF", b"no such thing", gguf(("x", 99, b"")), gguf(("x", 8, b"\xff" * 8))]
+)
 def test_a_file_that_tells_nothing_is_judged_by_its_size(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(content.ljust(4 * MIB, b"\0"))

@@ -25,7 +25,8 @@ async def test_an_account_gets_its_own_slot_back_with_its_prompt() -> None:
     table.release(first)
     again = await table.acquire("a", 10)
     assert again.slots == first.slots
-    assert again.cache_prompt and not first.cache_prompt
+    assert again.cache_prompt
+    assert not first.cache_prompt
 
 
 async def test_another_account_gets_a_fresh_slot_and_never_a_remembered_prompt() -> None:
@@ -53,7 +54,8 @@ async def test_a_busy_slot_of_the_same_account_is_not_shared() -> None:
     table.release(await table.acquire("a", 10))
     first, second = await table.acquire("a", 10), await table.acquire("a", 10)
     assert set(first.slots).isdisjoint(second.slots)
-    assert first.cache_prompt and not second.cache_prompt
+    assert first.cache_prompt
+    assert not second.cache_prompt
 
 
 async def test_requests_are_let_in_as_they_came_even_if_a_later_one_would_fit() -> None:

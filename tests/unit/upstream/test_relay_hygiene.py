@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_engine import Line, answering, engine
 
 from fondaco.upstream.relay import RelayTransport
 from fondaco.upstream.transport import ConnectFailed, ExchangeBroken, Target, Timeouts, TransportError
+from scripted_engine import Line, answering, engine
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,9 @@ async def answer_to(*said: bytes) -> bytes:
     async with engine(script) as running:
         relay = RelayTransport()
         try:
-            return await call(relay, Target("127.0.0.1", running.port, timeouts=Timeouts(first_byte=2, chunk=2)))
+            return await call(
+                relay, Target("127.0.0.1", running.port, timeouts=Timeouts(first_byte=2, chunk=2))
+            )
         except ExchangeBroken:
             # Broken for us is closed for the engine.
             async with asyncio.timeout(0.5):
@@ -95,6 +97,7 @@ async def test_framing_without_body_is_refused_past_64_kib(drip: bytes) -> None:
     "answer",
     [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nhi",
         OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: identity\r\n\r\nhi",
         OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
@@ -203,9 +206,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("needs the openssl command to make a certificate")
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost"],
+        [
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,

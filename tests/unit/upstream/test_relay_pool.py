@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from scripted_engine import Line, answering, engine
 
 from fondaco.upstream.relay import RelayTransport
 from fondaco.upstream.transport import ConnectFailed, ExchangeBroken, ExchangeTimeout, Target, Timeouts
+from scripted_engine import Line, answering, engine
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +81,17 @@ async def test_the_keep_alive_header_shortens_the_age(keep_alive: bytes, connect
         await relay.close()
 
 
+async def test_a_connection_past_the_age_its_engine_promised_is_not_used() -> None:
+    async with engine(answering(HI.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=2\r\n\r\n"))) as running:
+        relay = RelayTransport()
+        target = Target("127.0.0.1", running.port)
+        for pause in (0, 0.1, 1.1):
+            await asyncio.sleep(pause)
+            await call(relay, target)
+        assert [len(line.requests) for line in running.lines] == [2, 1]
+        await relay.close()
+
+
 async def test_bytes_on_an_idle_connection_close_it() -> None:
     async def script(line: Line) -> None:
         await line.request()
@@ -99,8 +110,9 @@ async def test_bytes_on_an_idle_connection_close_it() -> None:
         await relay.close()
 
 
-async def test_bytes_behind_an_answer_are_never_the_next_answer() -> None:
-    async with engine(answering(HI + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")) as running:
+@pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", b"HTT", b"x"])
+async def test_bytes_behind_an_answer_are_never_the_next_answer(more: bytes) -> None:
+    async with engine(answering(HI + more)) as running:
         relay = RelayTransport()
         target = Target("127.0.0.1", running.port)
         assert [await call(relay, target) for _ in range(3)] == [b"hi"] * 3

@@ -7,10 +7,10 @@ import hashlib
 from typing import Any
 
 import pytest
-from scripted_engine import Line, answering, engine
 
 from fondaco.upstream.relay import RelayTransport
 from fondaco.upstream.transport import AnswerTooLarge, ExchangeTimeout, Target, Timeouts
+from scripted_engine import Line, answering, engine
 
 pytestmark = pytest.mark.anyio
 
@@ -208,10 +208,11 @@ async def test_an_answer_may_come_before_the_request_is_wholly_sent() -> None:
         relay = RelayTransport()
         target = Target("127.0.0.1", running.port)
         for _ in range(2):
-            exchange = await relay.send(target, "POST", "/x", bytes(32 * MEGABYTE))
-            assert exchange.status == 413
-            assert await exchange.read(9) == b"big"
-            await exchange.aclose()
+            async with asyncio.timeout(2):
+                exchange = await relay.send(target, "POST", "/x", bytes(32 * MEGABYTE))
+                assert exchange.status == 413
+                assert await exchange.read(9) == b"big"
+                await exchange.aclose()
         # The rest of the first request must never be read as the second.
         assert len(running.lines) == 2
         await relay.close()
@@ -238,25 +239,36 @@ async def test_a_timeout_comes_at_its_time_on_a_connection_used_before() -> None
 
     async with engine(script) as running:
         relay = RelayTransport()
-        target = Target("127.0.0.1", running.port, timeouts=Timeouts(first_byte=0.3, chunk=0.2))
+        target = Target("127.0.0.1", running.port, timeouts=Timeouts(first_byte=0.5, chunk=0.45))
         await (await relay.send(target, "POST", "/x", b"{}")).read(9)
         await asyncio.sleep(0.1)
         start = asyncio.get_running_loop().time()
         with pytest.raises(ExchangeTimeout):
             await relay.send(target, "POST", "/x", b"{}")
-        assert 0.28 <= asyncio.get_running_loop().time() - start < 0.6
+        assert 0.48 <= asyncio.get_running_loop().time() - start < 0.75
         await relay.close()
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_engines_silence() -> None:
-    async with engine(lambda line: silent_after(line, CHUNKED, b"2\r\nhi\r\n")) as running:
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.say(CHUNKED, b"2\r\nhi\r\n")
+        await asleep.wait()
+        await line.say(b"3\r\nyou\r\n")
+        await line.until_gone()
+
+    asleep = asyncio.Event()
+    async with engine(script) as running:
         relay = RelayTransport()
         target = Target("127.0.0.1", running.port, timeouts=Timeouts(first_byte=0.1, chunk=0.1))
         exchange = await relay.send(target, "POST", "/x", b"{}")
-        await asyncio.sleep(0.3)
         pieces = exchange.chunks()
         assert await anext(pieces) == b"hi"
-        with pytest.raises(ExchangeTimeout):
-            await anext(pieces)
+        await asyncio.sleep(0.3)
+        asleep.set()
+        async with asyncio.timeout(2):
+            assert await anext(pieces) == b"you"
+            with pytest.raises(ExchangeTimeout):
+                await anext(pieces)
         await exchange.aclose()
         await relay.close()

@@ -1,0 +1,253 @@
+"""Every route of the API and what may be told to it: the table that the search for canaries goes through.
+
+A new route gets a row here, or `test_every_route_has_a_row` fails; a new field of a request gets a canary in one of
+the row's `bodies`, or `test_every_field_has_a_canary` does. What can be wrong with any request, whatever its route
+(keys, headers, query, path, bad JSON, too large), is added to all rows by `test_requests_leave_nothing`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from PIL import Image, PngImagePlugin
+
+Plant = Callable[[str], str]
+"""A new canary for a field of that name."""
+
+Body = dict[str, Any]
+
+
+class Row(NamedTuple):
+    route: str
+    """Method and path, as in the API's document."""
+    path: Callable[[Plant], str] | None = None
+    """The path with its parameters filled in."""
+    bodies: Callable[[Plant], Sequence[Body]] | None = None
+    """JSON bodies that together have a canary in every field; each on its own is accepted."""
+    refused: Callable[[Plant], Sequence[Body]] | None = None
+    """JSON bodies with canaries in what an accepted body cannot have; each gets a 400 or 404."""
+    queries: Sequence[str] = ()
+    based: bool = True
+
+    @property
+    def method(self) -> str:
+        return self.route.partition(" ")[0]
+
+    def target(self, plant: Plant) -> str:
+        if self.path is not None:
+            return self.path(plant)
+        return ("/api/v1" if self.based else "") + self.route.partition(" ")[2]
+
+
+def chat_bodies(plant: Plant) -> list[Body]:
+    call = {"id": plant("tool call id"), "type": "function"}
+    call["function"] = {"name": plant("called name"), "arguments": json.dumps({"a": plant("arguments")})}
+    old_call = {"name": plant("function_call name"), "arguments": plant("function_call arguments")}
+    cached = {"cache_control": {"type": "ephemeral", "ttl": plant("ttl")}}
+
+    def schema(of: str) -> Body:
+        return {
+            "type": "object",
+            "title": plant(f"{of} title"),
+            "properties": {plant(f"{of} property"): {"type": "string", "enum": [plant(f"{of} enum")]}},
+            "description": plant(f"{of} description"),
+        }
+
+    messages: list[Body] = [
+        {"role": "system", "content": plant("system"), "name": plant("system name")},
+        {
+            "role": "developer",
+            "content": [{"type": "text", "text": plant("developer part")}],
+            "name": plant("dev"),
+        },
+        {
+            "role": "user",
+            "name": plant("user name"),
+            plant("unknown key of a message"): plant("its value"),
+            "content": [
+                {
+                    "type": "text",
+                    "text": plant("text part"),
+                    **cached,
+                    plant("key of a part"): plant("value"),
+                },
+                {"type": "input_text", "text": plant("input_text part"), **cached},
+                {
+                    "type": "image_url",
+                    "image_url": {"url": picture(plant), "detail": plant("detail")},
+                    **cached,
+                },
+            ],
+        },
+        {
+            "role": "assistant",
+            "name": plant("assistant name"),
+            "content": [
+                {"type": "text", "text": plant("assistant text")},
+                {"type": "output_text", "text": plant("output_text"), **cached},
+                {"type": "refusal", "refusal": plant("refusal"), **cached},
+            ],
+            "tool_calls": [call],
+            "reasoning_content": plant("reasoning_content"),
+            "reasoning_details": [{"text": plant("reasoning_details")}],
+            "thought_signature": plant("thought_signature"),
+        },
+        {
+            "role": "tool",
+            "content": plant("tool result"),
+            "tool_call_id": call["id"],
+            "name": plant("tool name"),
+        },
+        {"role": "assistant", "content": None, "function_call": old_call},
+        {"role": "function", "content": plant("function result"), "name": plant("function name")},
+        {
+            "role": "tool",
+            "content": [{"type": "text", "text": plant("tool part")}],
+            "tool_call_id": call["id"],
+        },
+        {"role": "user", "content": plant("question")},
+    ]
+    named = plant("tool function name")
+    nested: Body = {"name": named, "description": plant("tool description"), "strict": True}
+    nested["parameters"] = schema("parameters")
+    tools: list[Body] = [
+        {"type": "function", "function": nested, "id": plant("tool id")},
+        {
+            "type": "function",
+            "name": plant("flat tool"),
+            "description": plant("flat"),
+            "parameters": schema("flat"),
+            "strict": False,
+        },
+        {"name": plant("tool of the third kind"), "input_schema": schema("input_schema")},
+    ]
+    everything: Body = {
+        "messages": messages,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_k": 5,
+        "min_p": 0.1,
+        "min_temp": 0.1,
+        "max_temp": 0.9,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.1,
+        "repetition_penalty": 1.1,
+        "seed": 7,
+        "logit_bias": {plant("logit_bias"): 1},
+        "max_completion_tokens": 50,
+        "max_tokens": 60,
+        "n": 1,
+        "stop": [plant("stop")],
+        "stop_token_ids": [7],
+        "logprobs": True,
+        "top_logprobs": 2,
+        "stream_options": {"include_usage": True},
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": plant("schema name"), "schema": schema("schema")},
+        },
+        "reasoning_effort": "low",
+        "reasoning": {"effort": "low", "summary": "auto", "enabled": True},
+        "verbosity": "low",
+        "text": {"verbosity": "low"},
+        "prompt_cache_key": plant("prompt_cache_key"),
+        "prompt_cache_retention": "default",
+        "fallbacks": [{"model": plant("fallback")}],
+        "anon_user_id": plant("anon_user_id"),
+        "user": plant("user"),
+        "store": False,
+        "metadata": {plant("metadata key"): plant("metadata")},
+        "include": [plant("include")],
+        "service_tier": plant("service_tier"),
+        "safety_identifier": plant("safety_identifier"),
+        "prediction": {"content": plant("prediction")},
+        "modalities": [plant("modality")],
+        "audio": {"voice": plant("audio")},
+        "web_search_options": {"city": plant("web_search_options")},
+        "venice_parameters": {
+            "strip_thinking_response": False,
+            "disable_thinking": False,
+            "enable_web_search": "off",
+            "enable_web_scraping": False,
+            "enable_web_citations": False,
+            "include_venice_system_prompt": True,
+            "include_search_results_in_stream": False,
+            "return_search_results_as_documents": False,
+            "enable_x_search": False,
+            "enable_e2ee": False,
+            plant("unknown venice parameter"): plant("its value"),
+        },
+    }
+    with_tools: Body = {
+        "messages": [{"role": "user", "content": plant("content")}],
+        "tools": tools,
+        "tool_choice": {"type": "function", "function": {"name": named}},
+        "parallel_tool_calls": True,
+        "stop": plant("a single stop"),
+        "response_format": {"type": "text"},
+    }
+    flat_choice: Body = {**with_tools, "tool_choice": {"type": "function", "name": named}}
+    old: Body = {
+        "messages": [{"role": "user", "content": plant("content")}],
+        "functions": [
+            {"name": named, "description": plant("description"), "parameters": schema("functions")}
+        ],
+        "function_call": {"name": named},
+        "response_format": {"type": "json_object"},
+    }
+    made = [everything, with_tools, flat_choice, old]
+    return [{"model": "says", **body, "stream": stream} for body in made for stream in (False, True)]
+
+
+def refused_chat_bodies(plant: Plant) -> list[Body]:
+    def asking(content: Any, **more: Any) -> Body:
+        return {"model": "says", "messages": [{"role": "user", "content": content}], **more}
+
+    def part(kind: str, told: Any) -> Body:
+        return asking([{"type": kind, kind: told}, {"type": "text", "text": plant("text beside it")}])
+
+    made = [
+        part("input_audio", {"data": plant("audio data"), "format": "wav"}),
+        part("video_url", {"url": plant("video url")}),
+        part("file", {"file_data": plant("file data"), "filename": plant("filename")}),
+        part("image_url", {"url": picture(plant)[:160]}),
+        asking(plant("content"), venice_parameters={"character_slug": plant("character_slug")}),
+        asking(plant("content"), venice_parameters={"enable_web_search": "on"}),
+        asking(plant("content"), model=plant("model")),
+        asking(plant("content"), model=f"says:character_slug={plant('suffix')}"),
+        asking(plant("content"), model=f"{plant('model')}:{plant('suffix key')}={plant('suffix value')}"),
+        asking(plant("content"), tools=[{"type": plant("type of a tool"), "name": "f"}]),
+        asking(plant("content"), tools=[{"name": "f"}], tool_choice={"type": plant("type"), "name": plant("name")}),
+        asking(plant("content"), model=f"hf:{plant('owner')}/{plant('repo')}/x.gguf"),
+        asking(plant("content"), model=plant("model"), fallbacks=[{"model": plant("fallback")}]),
+    ]
+    for scheme in ("http://127.0.0.1:9/", "https://localhost:9/?q=", "file:///", "data:image/png;base64,", "x"):
+        made.append(part("image_url", {"url": scheme + plant(f"url {scheme}")}))
+    return [{**body, "stream": stream} for body in made for stream in (False, True)]
+
+
+def picture(plant: Plant) -> str:
+    """A data: URL of a real image with canaries in its text chunk and after its end."""
+    told = PngImagePlugin.PngInfo()
+    told.add_text("Comment", plant("image comment"))
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG", pnginfo=told)
+    body = file.getvalue() + plant("image bytes").encode()
+    return "data:image/png;base64," + base64.b64encode(body).decode()
+
+
+ROWS: list[Row] = [
+    Row("POST /chat/completions", bodies=chat_bodies, refused=refused_chat_bodies),
+    Row("GET /models", queries=("type",)),
+    Row("GET /models/traits", queries=("type",)),
+    Row("GET /models/compatibility_mapping", queries=("type",)),
+    Row("GET /models/{id}", path=lambda plant: f"/api/v1/models/{plant('id')}/{plant('rest of id')}"),
+    Row("GET /openapi.json"),
+    Row("GET /docs", based=False),
+    Row("GET /healthz", based=False),
+    Row("GET /readyz", based=False),
+]

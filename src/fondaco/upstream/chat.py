@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from fondaco.errors import (
@@ -17,6 +15,7 @@ from fondaco.errors import (
     UpstreamRefused,
 )
 from fondaco.upstream.chat_stream import Event, EventReader, whole
+from fondaco.upstream.leniency import says_too_long
 from fondaco.upstream.transport import (
     AnswerTooLarge,
     ConnectFailed,
@@ -34,13 +33,6 @@ MAX_ANSWER = 64 * 1024 * 1024
 MAX_REFUSAL = 256 * 1024
 
 _encoder = msgspec.json.Encoder()
-
-# How servers say that a prompt is too long: llama.cpp, OpenAI and its imitators, vLLM, SGLang.
-_TOO_LONG = re.compile(
-    r"exceed_context_size|context_length_exceeded|maximum context length|context size|longer than the model|"
-    r"max_model_len|too many tokens",
-    re.IGNORECASE,
-)
 
 
 class _Told(msgspec.Struct):
@@ -64,7 +56,7 @@ class EngineReply:
         self._exchange = exchange
         self._over = False
         self._reader: EventReader | None = None
-        if exchange.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+        if exchange.headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
             self._reader = EventReader()
             self._pieces = exchange.chunks()
 
@@ -123,7 +115,7 @@ async def refusal(exchange: Exchange) -> FondacoError:
     """An answer that is not 200, as one of our errors; the engine's own sentence goes to the caller only."""
     status = exchange.status
     message, hint = _told(await exchange.read(MAX_REFUSAL))
-    if status in (400, 404, 413, 422) and _TOO_LONG.search(hint):
+    if status in (400, 404, 413, 422) and says_too_long(hint):
         return ContextExceeded()
     if status in (400, 413, 415, 422):
         return UpstreamRefused(message)

@@ -13,15 +13,27 @@ from typing import final
 
 import msgspec
 
-from fondaco.errors import FondacoError, InferenceFailed, ModelOverloaded
+from fondaco.errors import (
+    ContextExceeded,
+    FondacoError,
+    InferenceFailed,
+    ModelOverloaded,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from fondaco.upstream.leniency import mended, says_too_long
 from fondaco.upstream.sse import Blocks, payloads
-from fondaco.upstream.transport import ExchangeBroken
-from fondaco.upstream.wire import NOTHING, EngineAnswer
+from fondaco.upstream.transport import ExchangeBroken, TransportError
+from fondaco.upstream.wire import NOTHING, EngineAnswer, EngineChoice, EngineDelta
 
 _answers = msgspec.json.Decoder(EngineAnswer)
 
 # A block that mixes plain and other chunks is cut so often at most; past that it is decoded chunk by chunk.
 _CUTS = 4
+
+# A likeness is learnt anew when the engine's clock, which may stand in each chunk, moves on. Where every chunk differs
+# from the last this would never bear fruit: after so many in vain it is given up.
+_LESSONS = 16
 
 
 class _Failure(msgspec.Struct):
@@ -43,6 +55,8 @@ class _RawDelta(msgspec.Struct):
 
 class _RawChoice(msgspec.Struct):
     delta: _RawDelta | None = None
+    index: msgspec.Raw = msgspec.Raw()
+    finish_reason: msgspec.Raw = msgspec.Raw()
 
 
 class _RawChunk(msgspec.Struct):
@@ -82,9 +96,12 @@ class Likeness:
         [outline] = _raw_choices.decode(choices)
         if outline.delta is None or data.count(choices) != 1:
             return None
+        # Clients get this as it is: an index must be there, and some servers say "" for no finish_reason.
+        if bytes(outline.index) != b"0" or bytes(outline.finish_reason) not in NOTHING:
+            return None
         at = data.index(choices)
         text = bytes(outline.delta.content)
-        start = data.index(text, data.index(b'"content":'))
+        start = data.index(text, data.index(b'"content":') + len(b'"content":'))
         return cls(data, slice(at, at + len(choices)), slice(start + 1, start + len(text) - 1))
 
     def plain(self, block: bytes) -> int:
@@ -93,6 +110,7 @@ class Likeness:
         if (
             block.startswith(self.head)
             and block.endswith(self.tail)
+            and len(block) >= len(self.head) + len(self.tail)
             and (count == 1 or block.count(self.between) == count - 1)
             and block.count(b'":') == count * self.keys
         ):
@@ -126,8 +144,11 @@ class Run:
         return b"".join((ours.before, inner, ours.after, b"\n\n"))
 
     def answers(self) -> list[EngineAnswer]:
-        """The chunks decoded, for those who must look into them."""
-        return [_answers.decode(data) for data in payloads(self._wire)]
+        """The chunks decoded, for those who must look into them. Raises UpstreamFailed if they are nonsense."""
+        try:
+            return [_decode(data) for data in payloads(self._wire)]
+        except ExchangeBroken:
+            raise UpstreamFailed from None
 
 
 Event = Run | EngineAnswer
@@ -136,18 +157,28 @@ Event = Run | EngineAnswer
 class EventReader:
     """Makes events of a streamed answer's bytes, piece by piece, up to `[DONE]`."""
 
-    __slots__ = ("_blocks", "_finished", "_likeness", "done")
+    __slots__ = ("_begun", "_blocks", "_failed", "_finished", "_lessons", "_likeness", "done")
 
     def __init__(self) -> None:
         self._blocks = Blocks()
         self._likeness: Likeness | None = None
-        self._finished = False
-        """Some choice has said its finish_reason."""
+        self._lessons = 0
+        """Likenesses learnt since one was of use."""
+        self._begun: set[int] = set()
+        """The choices that have said anything, and of these the ones that have said their finish_reason."""
+        self._finished: set[int] = set()
+        self._failed: FondacoError | TransportError | None = None
+        """What went wrong after the events last handed out."""
         self.done = False
         """The engine has said `[DONE]`: what may follow is not read."""
 
     def feed(self, piece: bytes) -> list[Event]:
-        """The events that are whole now. Raises ExchangeBroken for nonsense, a FondacoError for an error event."""
+        """The events that are whole now. Raises ExchangeBroken for nonsense, a FondacoError for an error event.
+
+        Nothing that came before a failure is lost: then the next call raises it.
+        """
+        if self._failed is not None:
+            raise self._failed
         found: list[Event] = []
         if block := self._blocks.feed(piece):
             self._read(block, found)
@@ -155,15 +186,25 @@ class EventReader:
 
     def end(self) -> list[Event]:
         """The last events, when the body is over. Raises ExchangeBroken if the answer had not finished."""
+        if self._failed is not None:
+            raise self._failed
         found: list[Event] = []
         if block := self._blocks.end():
             self._read(block, found)
-        if not (self.done or self._finished):
+        if not (self.done or (self._begun and self._begun == self._finished)):
             raise ExchangeBroken
         self.done = True
         return found
 
     def _read(self, block: bytes, found: list[Event]) -> None:
+        try:
+            self._take(block, found)
+        except (FondacoError, TransportError) as error:
+            if not found:
+                raise
+            self._failed = error
+
+    def _take(self, block: bytes, found: list[Event]) -> None:
         at, cuts = 0, 0
         while at < len(block):
             likeness = self._likeness
@@ -173,29 +214,61 @@ class EventReader:
                 plain = block if at == 0 and end == len(block) else block[at:end]
                 if plain and (count := likeness.plain(plain)):
                     found.append(Run(plain, likeness, count))
+                    self._lessons = 0
                     at = end
                     continue
-            end = block.index(b"\n\n", at) + 2
+            end = block.find(b"\n\n", at) + 2
+            if end == 1:  # an empty line more than needed
+                return
             for data in payloads(block[at:end]):
                 if data == b"[DONE]":
-                    self.done = True
+                    self._finish(found)
                     return
                 answer = _decode(data)
-                if any(choice.finish_reason for choice in answer.choices):
-                    self._finished = True
-                elif likeness is None or not block.startswith(likeness.head, at):
-                    self._likeness = Likeness.of(data, answer) or likeness
+                self._note(answer)
+                if self._lessons < _LESSONS and not (
+                    likeness is not None
+                    and block.startswith(likeness.head, at)
+                    and block.endswith(likeness.tail, at, end)
+                ):
+                    learnt = Likeness.of(data, answer)
+                    if learnt is not None:
+                        self._likeness = learnt
+                        self._lessons += 1
                 found.append(answer)
             at = end
+
+    def _note(self, answer: EngineAnswer) -> None:
+        for choice in answer.choices:
+            self._begun.add(choice.index)
+            if choice.finish_reason is not None:
+                self._finished.add(choice.index)
+
+    def _finish(self, found: list[Event]) -> None:
+        """`[DONE]`: a choice that has not said why it ended has simply ended. Raises ExchangeBroken without any."""
+        if not self._begun:
+            raise ExchangeBroken
+        self.done = True
+        if unfinished := self._begun - self._finished:
+            choices = [
+                EngineChoice(index=index, delta=EngineDelta(), finish_reason="stop") for index in sorted(unfinished)
+            ]
+            found.append(EngineAnswer(choices=choices))
 
 
 def _decode(data: bytes) -> EngineAnswer:
     try:
         answer = _answers.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ExchangeBroken from None
+        try:
+            answer = _answers.decode(mended(data))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ExchangeBroken from None
     if bytes(answer.error) not in NOTHING:
         raise failure(bytes(answer.error))
+    for choice in answer.choices:
+        if choice.finish_reason == "":
+            choice.finish_reason = None
     return answer
 
 
@@ -206,9 +279,13 @@ def failure(raw: bytes) -> FondacoError:
     except msgspec.DecodeError:
         return InferenceFailed()
     if isinstance(told, str):
-        return InferenceFailed(told)
+        told = _Failure(told)
+    if says_too_long(f"{told.type} {told.code} {told.message}"):
+        return ContextExceeded()
     if told.code in (429, "429", "model_overloaded", "rate_limit_exceeded"):
         return ModelOverloaded(told.message)
+    if told.code in (400, "400"):
+        return UpstreamRefused(told.message)
     return InferenceFailed(told.message)
 
 

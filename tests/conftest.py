@@ -10,7 +10,7 @@ import pytest
 
 from fondaco.settings import LogSettings
 from fondaco.telemetry import logs
-from gateways import TINY, Gateway, running
+from gateways import CODER, TINY, Gateway, running
 
 
 @pytest.fixture
@@ -31,6 +31,17 @@ def tiny_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A server whose default is the smallest real model, ready to answer; shared by all tests that only ask it."""
     with running(tmp_path_factory.mktemp("tiny"), "--model", TINY) as gateway:
         gateway.wait_ready()
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def coder_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A server whose default is the model that users get, for tests that need an answer which makes sense.
+
+    A machine that has never had its weights fetches them first: give such tests a longer timeout.
+    """
+    with running(tmp_path_factory.mktemp("coder"), "--model", CODER) as gateway:
+        gateway.wait_ready(seconds=840)
         yield gateway
 
 

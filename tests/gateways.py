@@ -17,6 +17,7 @@ from pathlib import Path
 
 ADMIN_KEY = "admin-key-for-tests-0123456789"
 TINY = "smollm2-135m-instruct"
+CODER = "qwen2.5-coder-0.5b-instruct"
 
 _LISTENS = re.compile(r"listens on (http://\S+)/api/v1")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.service import ChatService
 from fondaco.clock import SystemClock
 from fondaco.errors import AuthenticationFailed
+from fondaco.http.call import Call
 from fondaco.http.edge import Edge
 from fondaco.http.routing import Routes
 from fondaco.keys.cache import Caller
@@ -211,7 +212,8 @@ class Gateway:
         self.registry = Registry(settings, Catalogue(), lambda _: True, False, True)
         prompt = PromptBuilder(SystemClock(), system)
         self.chats = ChatService(self.registry, prompt, Seats(self.local), self.engine, SystemClock())
-        self.edge = Edge(Routes(chat_routes.routes(self.chats)), _Keys(), logger("tests"), None, max_body)
+        self.edge = Edge(Routes(chat_routes.routes(self.chats)), _Keys(), logger("tests"))
+        self.max_body = max_body
 
     async def request(
         self,
@@ -226,32 +228,23 @@ class Gateway:
         """`leaves` says when the client goes, `heard` is set when it has got anything of the answer's body."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"authorization": f"Bearer {KEY}", "content-type": "application/json", **(headers or {})}
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in sent.items() if value],
-        }
-        incoming = [{"type": "http.request", "body": raw, "more_body": False}]
-        response = Response(0, {}, [])
-
-        async def receive() -> dict[str, Any]:
-            if incoming:
-                return incoming.pop()
-            await (leaves or asyncio.Event()).wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                response.status = message["status"]
-                response.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-            elif message.get("body"):
-                response.pieces.append(message["body"])
-                if heard is not None:
-                    heard.set()
-
-        await self.edge(scope, receive, send)
+        given = {name.encode(): value.encode() for name, value in sent.items() if value}
+        client = _Client(heard)
+        call = Call(client, method, path, b"", given)
+        call.take(raw, self.max_body)
+        call.finish()
+        task = asyncio.create_task(self.edge.handle(call))
+        if leaves is not None:
+            goes = asyncio.create_task(leaves.wait())
+            await asyncio.wait((task, goes), return_when=asyncio.FIRST_COMPLETED)
+            if goes.done():
+                # As the server does when a connection ends.
+                call.gone = True
+                task.cancel()
+            goes.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        response = client.response
         return response
 
     async def ask(self, **fields: Any) -> Response:
@@ -271,6 +264,37 @@ class Gateway:
         streamed = folded(await self.streamed(**fields))
         assert streamed == whole
         return whole
+
+
+class _Client:
+    """The client's end: keeps what it is sent."""
+
+    def __init__(self, heard: asyncio.Event | None) -> None:
+        self.response = Response(0, {}, [])
+        self._heard = heard
+
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        self.begin(status, headers)
+        self.piece(body)
+
+    def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.response.status = status
+        self.response.headers = {name.decode(): value.decode() for name, value in headers}
+
+    def piece(self, data: bytes) -> None:
+        if data:
+            self.response.pieces.append(data)
+            if self._heard is not None:
+                self._heard.set()
+
+    def end(self) -> None:
+        pass
+
+    def clogged(self) -> None:
+        return None
+
+    def continue_body(self) -> None:
+        pass
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from fondaco.clock import SystemClock
 from fondaco.engines.supervisor import Supervisor
 from fondaco.engines.weights import WeightStore
 from fondaco.http import docs, health
-from fondaco.http.call import Receive, Scope, Send
+from fondaco.http.call import Call
+from fondaco.http.cors import Cors
 from fondaco.http.edge import Edge
 from fondaco.http.health import Readiness
 from fondaco.http.routing import Routes
@@ -39,7 +41,7 @@ REFRESH_SECONDS = 2.0
 
 
 class App:
-    """The gateway as an ASGI application. `start` it on the loop that serves it, `close` it there last."""
+    """The gateway. `start` it on the loop that serves it, give calls to `handle`, `close` it there last."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ModelSettingsError for models that cannot be, and WeightError for a file's name that is none."""
@@ -63,7 +65,7 @@ class App:
                 self.local.note(served.model.id, served.serving)
         self._database = Database(settings.server.data_dir)
         self._access: AccessLog | None = None
-        self._asgi: Any = None
+        self._edge: Edge | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = contextlib.AsyncExitStack()
 
@@ -103,14 +105,14 @@ class App:
                 table += docs.routes(table)
             self._access = AccessLog(settings.log)
             stack.callback(self._access.flush)
-            edge = Edge(
+            origins = settings.server.cors_origins
+            self._edge = Edge(
                 Routes(table),
                 keys,
                 logger("fondaco.http"),
                 self._access if settings.log.access else None,
-                settings.server.max_body_bytes,
+                Cors(origins) if origins else None,
             )
-            self._asgi = _with_cors(edge, settings.server.cors_origins)
             self._stack = stack.pop_all()
         self._spawn(self._keep_fresh())
         default = self.registry.default_text()
@@ -124,8 +126,10 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._asgi(scope, receive, send)
+    async def handle(self, call: Call) -> None:
+        """Answer one request."""
+        assert self._edge is not None, "the app has not been started"
+        await self._edge.handle(call)
 
     def default(self) -> Served | None:
         return self.registry.default_text()
@@ -164,8 +168,8 @@ class App:
             if isinstance(served.serving, LocalServing)
         ]
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -181,18 +185,3 @@ def _with_stand_ins(settings: Settings) -> ModelSettings:
     if settings.billing.mode == "prepaid" and "stand_ins" not in models.model_fields_set:
         return models.model_copy(update={"stand_ins": False})
     return models
-
-
-def _with_cors(edge: Edge, origins: tuple[str, ...]) -> Any:
-    if not origins:
-        return edge
-    from starlette.middleware.cors import CORSMiddleware
-
-    return CORSMiddleware(
-        edge,
-        allow_origins=origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=["*"],
-        max_age=600,
-    )

@@ -194,7 +194,7 @@ def chat_bodies(plant: Plant) -> list[Body]:
     old: Body = {
         "messages": [{"role": "user", "content": plant("content")}],
         "functions": [
-            {"name": named, "description": plant("description"), "parameters": schema("functions")}
+            {**nested, "parameters": schema("functions")},
         ],
         "function_call": {"name": named},
         "response_format": {"type": "json_object"},

@@ -41,15 +41,18 @@ async def fold(answer: ChatAnswer) -> bytes:
     try:
         while events := await answer.more():
             for event in events:
-                for chunk in event.answers() if type(event) is Run else (event,):
-                    if chunk.usage is not None:
-                        tally.tell(chunk.usage)
+                if type(event) is Run:
+                    chunks = event.answers()
+                    tally.note(event.count)
+                else:
+                    chunks = (event,)
+                    tally.read(event)
+                for chunk in chunks:
                     for choice in chunk.choices:
                         part = parts.get(choice.index)
                         if part is None:
                             part = parts[choice.index] = _Parts()
                         part.add(choice)
-                    tally.note(len(chunk.choices))
     finally:
         await answer.aclose()
     usage = tally.usage()
@@ -93,6 +96,13 @@ class _Logprobs(msgspec.Struct):
     content: list[Raw] | None = None
 
 
+def _logprobs(raw: Raw) -> list[Raw]:
+    try:
+        return msgspec.json.decode(raw, type=_Logprobs).content or []
+    except msgspec.DecodeError:  # the form of older completions, of which chat clients know nothing
+        return []
+
+
 class _Parts:
     """One choice, put together piece by piece."""
 
@@ -124,7 +134,7 @@ class _Parts:
                     mine.function.name += call.function.name or ""
                     mine.function.arguments += call.function.arguments_text() or ""
         if bytes(choice.logprobs) not in NOTHING:
-            self._logprobs += msgspec.json.decode(choice.logprobs, type=_Logprobs).content or ()
+            self._logprobs += _logprobs(choice.logprobs)
         if choice.finish_reason is not None:
             self._finish = FINISH_REASONS.get(choice.finish_reason, "stop")
             if isinstance(choice.stop_reason, str):

@@ -32,9 +32,8 @@ class Plan:
 
     def __init__(self, body: EngineRequest, thinking: Thinking | None, calls: CallReader | None) -> None:
         self._body = body
-        self.readers: tuple[Thinking | CallReader, ...] = tuple(
-            reader for reader in (thinking, calls) if reader is not None
-        )
+        readers: tuple[Thinking | CallReader, ...] = () if thinking is None else (thinking,)
+        self.readers = readers if calls is None else (*readers, calls)
 
     @property
     def completion_limit(self) -> int | None:
@@ -146,25 +145,30 @@ def _remote(
     if request.stream:
         body.stream = True
     limit = request.completion_limit
-    if limit is not None and resolved.stand_in and model.max_completion_tokens:
-        limit = min(limit, model.max_completion_tokens)
-    if request.max_completion_tokens is not None:
-        body.max_completion_tokens = _given(limit)
-    else:
-        body.max_tokens = _given(limit)
-    body.repetition_penalty = _given(request.repetition_penalty)
-    body.min_temp, body.max_temp = _given(request.min_temp), _given(request.max_temp)
-    body.stop_token_ids = _given(request.stop_token_ids)
-    calls: CallReader | None = None
-    functions = request.offered_functions
-    if functions:
-        body.tools = [{"type": "function", "function": function} for function in functions]
-        named = chosen_name(request)
-        if named is not None:
-            body.tool_choice = {"type": "function", "function": {"name": named}}
+    if limit is not None:
+        if resolved.stand_in and model.max_completion_tokens:
+            limit = min(limit, model.max_completion_tokens)
+        if request.max_completion_tokens is not None:
+            body.max_completion_tokens = limit
         else:
-            body.tool_choice = UNSET if request.tool_choice is None else request.tool_choice
-        body.parallel_tool_calls = _given(request.parallel_tool_calls)
+            body.max_tokens = limit
+    if request.repetition_penalty is not None:
+        body.repetition_penalty = request.repetition_penalty
+    if request.min_temp is not None:
+        body.min_temp = request.min_temp
+    if request.max_temp is not None:
+        body.max_temp = request.max_temp
+    if request.stop_token_ids is not None:
+        body.stop_token_ids = request.stop_token_ids
+    calls: CallReader | None = None
+    if request.tools:
+        # Already in OpenAI's form; the vendor's own tools are not for other servers.
+        body.tools = [tool for tool in request.tools if tool.function is not None] or UNSET
+        if body.tools is not UNSET:
+            if request.tool_choice is not None:
+                body.tool_choice = request.tool_choice
+            if request.parallel_tool_calls is not None:
+                body.parallel_tool_calls = request.parallel_tool_calls
         calls = NativeCalls()
     if (answer := _answer_format(request)) is not None:
         body.response_format = answer
@@ -181,9 +185,20 @@ def _remote(
 def _sampling(request: ChatRequest, messages: list[Any]) -> EngineRequest:
     """What every engine understands alike; only what the caller said is sent."""
     body = EngineRequest(messages=messages)
-    for name in _PASSED_ON:
-        if (value := getattr(request, name)) is not None:
-            setattr(body, name, value)
+    if request.temperature is not None:
+        body.temperature = request.temperature
+    if request.top_p is not None:
+        body.top_p = request.top_p
+    if request.top_k is not None:
+        body.top_k = request.top_k
+    if request.min_p is not None:
+        body.min_p = request.min_p
+    if request.frequency_penalty is not None:
+        body.frequency_penalty = request.frequency_penalty
+    if request.presence_penalty is not None:
+        body.presence_penalty = request.presence_penalty
+    if request.seed is not None:
+        body.seed = request.seed
     if request.n is not None and request.n > 1:
         body.n = request.n
     if request.stop is not None:
@@ -192,19 +207,9 @@ def _sampling(request: ChatRequest, messages: list[Any]) -> EngineRequest:
         body.logit_bias = msgspec.Raw(msgspec.json.encode(request.logit_bias))
     if request.logprobs or request.top_logprobs:
         body.logprobs = True
+    if request.top_logprobs is not None:
+        body.top_logprobs = request.top_logprobs
     return body
-
-
-_PASSED_ON = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "top_logprobs",
-)
 
 
 def _given(value: Any) -> Any:
@@ -257,6 +262,4 @@ def _thinking(resolved: Resolved, options: Options, *, prefilled: bool) -> Think
     show: Show = "tags" if resolved.model.think_tags else "field"
     if options.strip_thinking_response or options.disable_thinking:
         show = "nothing"
-    if show == "tags" and not prefilled and not resolved.model.capabilities.reasoning:
-        return None
     return Thinking(show, prefilled=prefilled)

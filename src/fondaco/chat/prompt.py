@@ -79,8 +79,9 @@ class PromptBuilder:
             built.append({"role": "system", "content": "\n\n".join(heads)})
         turn = _as_text(messages) if listed_tools is not None else _as_wire
         last = len(messages) - 1
-        turns = (turn(messages[at], at == last) for at in range(rest, len(messages)))
-        built.extend(made for made in turns if made is not None)
+        built += [
+            made for at in range(rest, last + 1) if (made := turn(messages[at], at == last)) is not None
+        ]
         return built
 
 

@@ -46,7 +46,7 @@ class ChatStream:
             events = await self._answer.more()
             if not events:
                 self._over = True
-                return b"".join(_ending(self._answer, self._envelope, self._tally, self._last))
+                return b"".join(self._ending())
             if len(events) == 1 and type(run := events[0]) is Run:
                 self._tally.note(run.count)
                 return run.rewrapped(self._envelope)
@@ -63,7 +63,7 @@ class ChatStream:
                 self._tally.note(event.count)
                 yield event.rewrapped(self._envelope)
                 continue
-            self._tally.tell(event.usage)
+            self._tally.read(event)
             for choice in event.choices:
                 if (made := self._chunk_choice(choice)) is not None:
                     yield made
@@ -73,31 +73,33 @@ class ChatStream:
         delta = _delta(choice.delta)
         if choice.index not in self._spoken:
             delta.role = "assistant"
-        elif choice.finish_reason is None and _empty(delta):
+        elif choice.finish_reason is None and _empty(delta) and bytes(choice.logprobs) in NOTHING:
             return None
-        self._tally.note(1)
         made = _choice(choice, delta)
         if made.finish_reason is not None:
             self._last[choice.index] = made
             return None
-        opening = b"" if self._spoken else b',"venice_parameters":' + echoed(self._answer.options)
+        opening = self._opening()
         self._spoken.add(choice.index)
         return _chunk(self._envelope, [made], opening)
 
+    def _opening(self) -> bytes:
+        """What the first chunk of a stream has more than the others."""
+        return b"" if self._spoken else b',"venice_parameters":' + echoed(self._answer.options)
 
-def _ending(
-    answer: ChatAnswer, envelope: Envelope, tally: Tally, last: dict[int, ChunkChoice]
-) -> list[bytes]:
-    usage = tally.usage()
-    used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(tally.cost(usage)))
-    finals = [last[index] for index in sorted(last)]
-    pieces = [_chunk(envelope, [final]) for final in finals[:-1]]
-    if finals:
-        pieces.append(_chunk(envelope, finals[-1:], used))
-    if answer.request.wants_usage_chunk:
-        pieces.append(_chunk(envelope, [], used))
-    pieces.append(DONE)
-    return pieces
+    def _ending(self) -> list[bytes]:
+        usage = self._tally.usage()
+        used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(self._tally.cost(usage)))
+        pieces: list[bytes] = []
+        finals = sorted(self._last)
+        for index in finals:
+            more = self._opening() + (used if index == finals[-1] else b"")
+            self._spoken.add(index)
+            pieces.append(_chunk(self._envelope, [self._last[index]], more))
+        if self._answer.request.wants_usage_chunk:
+            pieces.append(_chunk(self._envelope, [], used))
+        pieces.append(DONE)
+        return pieces
 
 
 def _envelope(answer: ChatAnswer) -> Envelope:

@@ -12,7 +12,10 @@ from fondaco.chat.tool_prompt import plain_text
 from fondaco.chat.wire import ChatRequest
 from fondaco.models.model import TextPricing
 from fondaco.money import NanoUsd, per_million, to_json
-from fondaco.upstream.wire import EngineUsage
+from fondaco.upstream.wire import EngineAnswer, EngineUsage
+
+# As the vendor reckons what nobody has counted.
+_CHARACTERS_PER_TOKEN = 3.2
 
 
 class Tally:
@@ -27,9 +30,20 @@ class Tally:
         """So many pieces of text were made; engines send about one a token."""
         self._pieces += pieces
 
-    def tell(self, usage: EngineUsage | None) -> None:
+    def read(self, answer: EngineAnswer) -> None:
+        """Count a decoded chunk's pieces, and hear what it says was used."""
+        for choice in answer.choices:
+            if choice.finish_reason is None:
+                self._pieces += 1
+            elif choice.delta is not None:  # nothing, or all that was to be said
+                size = len(choice.delta.content or "") + len(choice.delta.thought() or "")
+                self._pieces += ceil(size / _CHARACTERS_PER_TOKEN)
+        if answer.usage is not None:
+            self.tell(answer.usage)
+
+    def tell(self, usage: EngineUsage) -> None:
         """What the engine says. Its last word holds, save that llama.cpp counts each of several choices alone."""
-        if usage is None:
+        if not (usage.prompt_tokens or usage.completion_tokens):
             return
         if self._told is not None and self._answer.local:
             usage.completion_tokens += self._told.completion_tokens
@@ -63,8 +77,8 @@ class Tally:
 
 
 def guessed_tokens(request: ChatRequest) -> int:
-    """About how many tokens a prompt has that no engine counted: one for 3.2 characters, as the vendor reckons."""
-    return ceil(sum(len(plain_text(message.content)) for message in request.messages) / 3.2)
+    """About how many tokens a prompt has that no engine counted: one for so many characters."""
+    return ceil(sum(len(plain_text(message.content)) for message in request.messages) / _CHARACTERS_PER_TOKEN)
 
 
 def price(prices: TextPricing, usage: Usage) -> NanoUsd:

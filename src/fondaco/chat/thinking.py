@@ -72,13 +72,15 @@ def _put_text(delta: EngineDelta, text: str) -> None:
 class _Mind:
     """Where in its thoughts one choice is. `held` is text whose place is not known yet."""
 
-    __slots__ = ("_anywhere", "_held", "_open", "_place", "_trim")
+    __slots__ = ("_anywhere", "_fresh", "_held", "_open", "_place", "_trim")
 
     def __init__(self, prefilled: bool, anywhere: bool, *, outside: bool = False) -> None:
         self._place: _Place = "inside" if prefilled else "outside" if outside else "start"
         self._anywhere = anywhere
         """Look for thoughts in the middle of an answer too, not only at its beginning."""
         self._held = ""
+        self._fresh = prefilled
+        """Inside, and nothing thought yet: the line break after the tag is no thought."""
         self._trim = False
         """The next text follows a thought: the blank lines between them belong to neither."""
         self._open = False
@@ -96,13 +98,18 @@ class _Mind:
             if self._place == "start":
                 bare = text.lstrip()
                 if bare.startswith(OPEN):
-                    self._place, text = "inside", bare[len(OPEN) :].lstrip("\n")
+                    self._place, self._fresh, text = "inside", True, bare[len(OPEN) :]
                 elif not done and OPEN.startswith(bare):
                     self._held = text
                     break
                 else:
                     self._place = "outside"
             elif self._place == "inside":
+                if self._fresh:
+                    text = text.lstrip("\n")
+                    if not text:
+                        break
+                    self._fresh = False
                 before, closed, after = text.partition(CLOSE)
                 if closed:
                     thoughts.append(before)
@@ -118,7 +125,7 @@ class _Mind:
                 before, opened, after = text.partition(OPEN) if self._anywhere else (text, "", "")
                 if opened:
                     said.append(before)
-                    self._place, text = "inside", after
+                    self._place, self._fresh, text = "inside", True, after
                 elif self._anywhere:
                     text = self._hold_back(text, OPEN, said, done)
                 else:

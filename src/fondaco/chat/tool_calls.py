@@ -31,8 +31,7 @@ class NativeCalls:
     """Every call gets an index, an id and arguments; the finish_reason says that there are calls."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, int], bool] = {}
-        """(choice, call) → whether any arguments came."""
+        self._choices: dict[int, list[_Call]] = {}
 
     def settled(self) -> bool:
         return True
@@ -41,23 +40,63 @@ class NativeCalls:
         delta = choice.delta
         if delta is None:
             return
-        for position, call in enumerate(delta.tool_calls or ()):
-            if call.index is None:
-                call.index = position
-            at = (choice.index, call.index)
-            text = call.function.arguments_text() if call.function is not None else None
-            if at not in self._seen:
-                call.id = call.id or tool_call_id()
-                self._seen[at] = False
-            if text:
-                self._seen[at] = True
+        known = self._choices.setdefault(choice.index, [])
+        for call in delta.tool_calls or ():
+            _continue(call, known)
         if choice.finish_reason is None:
             return
-        mine = [at for at in self._seen if at[0] == choice.index]
-        bare = [index for (_, index) in mine if not self._seen[choice.index, index]]
-        for index in bare:
-            _give(choice, _fragment(index, "{}"))
-        _finish(choice, bool(mine))
+        for index, call in enumerate(known):
+            if not call.argued:
+                call.argued = True
+                _give(choice, _fragment(index, "{}"))
+        _finish(choice, bool(known))
+
+    def count(self, choice: int) -> int:
+        """How many calls that choice has made."""
+        return len(self._choices.get(choice, ()))
+
+
+class _Call:
+    """A call of which fragments came. `theirs` is the index that the engine gave it, if any."""
+
+    __slots__ = ("argued", "id", "name", "theirs")
+
+    def __init__(self, call: EngineToolCall) -> None:
+        self.theirs = call.index
+        self.id = call.id
+        self.name = call.function.name if call.function is not None else None
+        self.argued = False
+
+
+def _continue(call: EngineToolCall, known: list[_Call]) -> None:
+    """Say of a fragment which call it belongs to: by its index, else by its id, else it is the last one's.
+
+    Some servers give no index at all, and some give the same to all calls of a turn: then a name with another id
+    begins another call. Others repeat id and name with each fragment, which clients would add up.
+    """
+    name = call.function.name if call.function is not None else None
+    fitting = [
+        position
+        for position, candidate in enumerate(known)
+        if call.index is None or candidate.theirs is None or call.index == candidate.theirs
+    ]
+    at = next((position for position in fitting if call.id and call.id == known[position].id), None)
+    if at is None and fitting:
+        begins = bool(name) and bool(known[fitting[-1]].name) and bool(call.id or call.index is None)
+        at = None if begins else fitting[-1]
+    if at is None:
+        at = len(known)
+        known.append(_Call(call))
+        call.id = call.id or tool_call_id()
+    else:
+        mine = known[at]
+        call.id = None
+        if call.function is not None and mine.name:
+            call.function.name = None
+        mine.name = mine.name or name
+    call.index = at
+    if call.function is not None and call.function.arguments_text():
+        known[at].argued = True
 
 
 class ForcedCalls:
@@ -153,6 +192,8 @@ class ProseCalls:
     def __init__(self, names: Collection[str], *, parallel: bool) -> None:
         self._names = frozenset(names)
         self._parallel = parallel
+        self._native = NativeCalls()
+        """A runtime that knows the model's form may have read the calls already."""
         self._readers: dict[int, _ProseReader] = {}
 
     def settled(self) -> bool:
@@ -164,10 +205,8 @@ class ProseCalls:
             return
         reader = self._readers.setdefault(choice.index, _ProseReader(self._names))
         done = choice.finish_reason is not None
-        for call in delta.tool_calls or ():
-            # A runtime that knows this model's form has read the call already.
-            call.index = reader.calls if call.index is None else call.index
-            reader.calls = max(reader.calls, call.index + 1)
+        self._native.rewrite(choice)
+        reader.calls = max(reader.calls, self._native.count(choice.index))
         text, calls = reader.feed(delta.content or "", done=done)
         delta.content = text or ("" if delta.content == "" else None)
         for call in calls:
@@ -194,6 +233,9 @@ class _ProseReader:
         self._held = ""
         self._fresh = True
         """Nothing but calls and blanks so far: bare JSON here may be one."""
+        self._depth = _Depth()
+        self._looked_at = 0
+        """How much of the bare JSON that is held `_depth` has seen."""
 
     def feed(self, piece: str, *, done: bool) -> tuple[str, list[EngineToolCall]]:
         """Returns the text to show and the calls found."""
@@ -215,9 +257,10 @@ class _ProseReader:
         held = self._held
         if self._fresh:
             bare = held.lstrip(" \t\r\n,;" if self.calls else None)
+            if self.calls:
+                # What stands between calls, and between them and more text, belongs to neither.
+                self._held = held = bare
             if not bare:
-                if self.calls:
-                    self._held = ""
                 return
             if bare[0] in "{[":
                 self._bare_json(held, bare, said, calls, done)
@@ -236,18 +279,21 @@ class _ProseReader:
         text, self._held = self._held[:length], self._held[length:]
         if text.strip():
             self._fresh = False
-        if not (self.calls and not text.strip()):
-            said.append(text)
+        said.append(text)
 
     def _bare_json(
         self, held: str, bare: str, said: list[str], calls: list[EngineToolCall], done: bool
     ) -> None:
-        if not done and _may_be_call(bare):
-            end = _Depth().end_in(bare)
-            if end is None:
+        end: int | None = None
+        if _may_be_call(bare):
+            # Each character is looked at once, however many pieces bring them.
+            end = self._depth.end_in(bare[self._looked_at :])
+            if end is not None:
+                end += self._looked_at
+            elif not done:
+                self._looked_at = len(bare)
                 return
-        else:
-            end = _Depth().end_in(bare) if _may_be_call(bare) else None
+        self._depth, self._looked_at = _Depth(), 0
         found = self._calls_in(bare[:end]) if end is not None else []
         if found and end is not None:
             self._take(found, calls, bare[end:])
@@ -327,7 +373,7 @@ class _ProseReader:
             return None
         arguments = said.parameters if said.arguments is None else said.arguments
         if isinstance(arguments, str):
-            return name, arguments
+            return name, arguments or "{}"
         return name, msgspec.json.encode(arguments or {}).decode()
 
 
@@ -382,8 +428,15 @@ def _fragment(index: int, arguments: str) -> EngineToolCall:
 
 
 def _give(choice: EngineChoice, call: EngineToolCall) -> None:
+    """At most one entry a call in each chunk: some clients take a second one for another call."""
     assert choice.delta is not None
-    choice.delta.tool_calls = [*(choice.delta.tool_calls or ()), call]
+    given = choice.delta.tool_calls or []
+    last = given[-1] if given else None
+    if last is None or last.index != call.index or last.function is None or call.function is None:
+        choice.delta.tool_calls = [*given, call]
+        return
+    text = (last.function.arguments_text() or "") + (call.function.arguments_text() or "")
+    last.function.arguments = msgspec.Raw(msgspec.json.encode(text))
 
 
 def _finish(choice: EngineChoice, called: bool) -> None:

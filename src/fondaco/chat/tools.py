@@ -108,6 +108,11 @@ def _nested(tool: Tool, index: int) -> Tool:
     if function is not None:
         if function.parameters is not None:
             check_schema(function.parameters, "tools", index, "function", "parameters")
+        if (
+            tool.type == "function"
+            and tool.name is tool.description is tool.parameters is tool.input_schema is None
+        ):
+            return tool
         return Tool(type="function", function=function, id=tool.id)
     if tool.type in VENDOR_TOOLS:
         return Tool(type=tool.type)

@@ -8,6 +8,7 @@ import gc
 import signal
 import socket
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +16,11 @@ import typer
 
 if TYPE_CHECKING:
     from fondaco.app import App
+    from fondaco.http.server import Server
     from fondaco.keys.service import FirstKeys
     from fondaco.settings import Settings
 
 BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 75
 
 
 def serve(
@@ -92,40 +93,50 @@ def _run(settings: Settings, bound: socket.socket) -> None:
 
 
 async def _serve(settings: Settings, bound: socket.socket) -> None:
-    import uvicorn
-
     from fondaco.app import App
     from fondaco.cli.progress import FetchProgress
+    from fondaco.http.server import Limits, Server
     from fondaco.telemetry.logs import install_loop_handler
 
     install_loop_handler(asyncio.get_running_loop())
     app = App(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, round(settings.server.drain_seconds)),
-        )
-    )
     host, port = bound.getsockname()[:2]
     with FetchProgress(app.weights):
         _announce(app)
+        server = Server(app.handle, Limits(body=settings.server.max_body_bytes))
         try:
             first = await app.start()
+            await server.start(bound)
             _greet(app, host, port, first)
             _settle_memory()
-            with _stop_on_signals(server):
-                await server.serve(sockets=[bound])
+            with _signals() as signalled:
+                await signalled.get()
+                await _drain(server, settings.server.drain_seconds, signalled)
         finally:
+            await server.close()
             await app.close()
+
+
+async def _drain(server: Server, seconds: float, signalled: asyncio.Queue[int]) -> None:
+    """Let running requests end; a second signal cuts it short."""
+    waits = {asyncio.create_task(server.drain(seconds)), asyncio.create_task(signalled.get())}
+    _, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+
+
+@contextlib.contextmanager
+def _signals() -> Generator[asyncio.Queue[int]]:
+    """SIGTERM and SIGINT as they come."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, came.put_nowait, number)
+    try:
+        yield came
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 def _settle_memory() -> None:
@@ -133,27 +144,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-@contextlib.contextmanager
-def _stop_on_signals(server: Any) -> Any:
-    """SIGTERM and SIGINT drain; a second one ends at once."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        if server.should_exit:
-            server.force_exit = True
-        server.should_exit = True
-
-    # uvicorn would set handlers of its own and raise the signal again after it has drained.
-    server.capture_signals = contextlib.nullcontext
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 def _announce(app: App) -> None:

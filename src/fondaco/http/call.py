@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from fondaco.content import Content
 from fondaco.errors import PayloadTooLarge, UnsupportedContentType
+from fondaco.http.reply import Header
+from fondaco.ids import request_id
 from fondaco.keys.service import Caller
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class ClientGone(Exception):
     """The client closed the connection before its request was whole: nobody is left to answer."""
 
 
+class Client(Protocol):
+    """The connection that a request came by and its answer goes out on."""
+
+    def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None: ...
+    def begin(self, status: int, headers: Iterable[Header]) -> None: ...
+    def piece(self, data: bytes) -> None: ...
+    def end(self) -> None: ...
+    def clogged(self) -> asyncio.Future[None] | None: ...
+    def continue_body(self) -> None: ...
+
+
 class Call:
     """One HTTP request. `caller` is set once the route's access rule has been met; None on open routes."""
 
     __slots__ = (
-        "body_read",
+        "_parts",
+        "_size",
+        "_waiter",
         "caller",
+        "client",
+        "complete",
         "gone",
-        "max_body",
+        "headers",
+        "last",
         "method",
         "model",
+        "old",
         "path",
         "path_params",
-        "receive",
+        "query_string",
         "request_id",
-        "scope",
         "started",
         "template",
+        "too_large",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, request_id: str, max_body: int) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.request_id = request_id
-        self.max_body = max_body
+    def __init__(
+        self, client: Client, method: str, path: str, query_string: bytes, headers: dict[bytes, bytes]
+    ) -> None:
+        """`headers` are by lower-case name; of a repeated one the last."""
+        self.client = client
+        self.method = method
+        self.path = path
+        self.query_string = query_string
+        self.headers = headers
+        self.request_id = request_id()
         self.started = time.perf_counter()
         self.caller: Caller | None = None
         self.path_params: dict[str, str] = {}
@@ -54,10 +72,18 @@ class Call:
         """The route's own path, for logs: what the client wrote in its place may be anything."""
         self.model: str | None = None
         """The id of the model that runs, for logs and headers."""
-        self.body_read = self.method in ("GET", "HEAD")
-        """Nothing more of the body is to come: from now on `receive` tells only of the client's leaving."""
         self.gone = False
         """The client has left."""
+        self.complete = False
+        """The whole body is in."""
+        self.too_large = False
+        self.last = False
+        """The client wants the connection closed after the answer."""
+        self.old = False
+        """The client speaks HTTP/1.0."""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
 
     @property
     def identified(self) -> Caller:
@@ -65,51 +91,64 @@ class Call:
         assert self.caller is not None, "the route is open"
         return self.caller
 
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of that lower-case name."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return value
-        return None
-
     def query(self) -> dict[str, str]:
         """Query parameters; of a repeated one the last."""
-        raw: bytes = self.scope["query_string"]
+        raw = self.query_string
         return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
-
-    async def body(self) -> Content[bytes]:
-        """The whole body. Raises PayloadTooLarge as soon as it is known to be, without reading the rest."""
-        length = self.header(b"content-length")
-        if length is not None and length.isdigit() and int(length) > self.max_body:
-            raise PayloadTooLarge
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        if not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > self.max_body:
-                raise PayloadTooLarge
-            self.body_read = True
-            return Content(body)
-        parts: list[bytes] = [message.get("body", b"")]
-        size = len(parts[0])
-        while message.get("more_body"):
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part: bytes = message.get("body", b"")
-            size += len(part)
-            if size > self.max_body:
-                raise PayloadTooLarge
-            parts.append(part)
-        self.body_read = True
-        return Content(b"".join(parts))
 
     async def json_body(self) -> Content[bytes]:
         """The body of a request that must be JSON, not yet read. Raises UnsupportedContentType, PayloadTooLarge."""
-        kind = self.header(b"content-type")
+        kind = self.headers.get(b"content-type")
         if kind is not None and kind != b"application/json":
             bare = kind.partition(b";")[0].strip().lower()
             if bare != b"application/json":
                 raise UnsupportedContentType("Invalid request content-type: it must be application/json")
-        return await self.body()
+        if not self.complete:
+            await self.wait_whole()
+        return Content(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+
+    async def wait_whole(self) -> None:
+        """Until the whole body is in. Raises PayloadTooLarge as soon as it is known to be, and ClientGone."""
+        if (
+            self.headers.get(b"expect", b"").lower() == b"100-continue"
+            and not self._parts
+            and not self.too_large
+        ):
+            self.client.continue_body()
+        while not self.complete:
+            if self.too_large:
+                raise PayloadTooLarge
+            if self.gone:
+                raise ClientGone
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    # Called by the connection as the body comes in.
+
+    def take(self, piece: bytes, limit: int) -> None:
+        self._size += len(piece)
+        if self._size > limit:
+            self.overflow()
+        else:
+            self._parts.append(piece)
+
+    def overflow(self) -> None:
+        """The body is longer than is taken: it is thrown away."""
+        self.too_large = True
+        self._parts.clear()
+        self._wake()
+
+    def finish(self) -> None:
+        self.complete = not self.too_large
+        self._wake()
+
+    def hang_up(self) -> None:
+        """No more of the body will come."""
+        if not self.complete:
+            self.gone = True
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -1,7 +1,7 @@
-"""The ASGI application: finds the route, checks the key, runs the endpoint, renders what comes of it.
+"""From a call to its answer: finds the route, checks the key, runs the endpoint, sends what comes of it.
 
-All routes go this one way; what differs is only the endpoint. A client that leaves is noticed by watching
-`receive()` (servers do not raise on `send()`), and its request is cancelled, which closes the engine's connection.
+All routes go this one way; what differs is only the endpoint. The server cancels the task of a client that leaves,
+which closes the engine's connection.
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 from fondaco import CONTRACT_VERSION
 from fondaco.errors import AdminRequired, AuthenticationFailed, FondacoError
-from fondaco.http.call import Call, ClientGone, Receive, Scope, Send
+from fondaco.http.call import Call, ClientGone
+from fondaco.http.cors import Cors
 from fondaco.http.errors import render, stream_error
 from fondaco.http.openapi import Access
-from fondaco.http.reply import ByteStream, Reply
+from fondaco.http.reply import ByteStream, Header, Reply
 from fondaco.http.routing import Routes
-from fondaco.ids import request_id as new_request_id
 from fondaco.keys.service import Caller
 from fondaco.telemetry.access import AccessLog
 from fondaco.telemetry.logs import BoundLogger
 
-# Most answers are over before this many seconds: only then is it worth a task to watch for the client's leaving.
-WATCH_AFTER = 0.03
 GZIP_FROM = 1024
 CLIENT_CLOSED = 499
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_VERSION = (b"x-venice-version", CONTRACT_VERSION.encode())
+_VERSION: Header = (b"x-venice-version", CONTRACT_VERSION.encode())
 
 
 class Authenticator(Protocol):
@@ -39,50 +38,80 @@ class Authenticator(Protocol):
 
 class Edge:
     def __init__(
-        self, routes: Routes, keys: Authenticator, log: BoundLogger, access: AccessLog | None, max_body: int
+        self,
+        routes: Routes,
+        keys: Authenticator,
+        log: BoundLogger,
+        access: AccessLog | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._routes = routes
         self._keys = keys
         self._log = log
         self._access = access
-        self._max_body = max_body
+        self._cors = cors
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        call = Call(scope, receive, new_request_id(), self._max_body)
-        watch = _Watch(call)
+    async def handle(self, call: Call) -> None:
+        """Answer a call. Raises only CancelledError, when its client has left or the server stops."""
         status, sent = CLIENT_CLOSED, 0
         try:
             reply = await self._answer(call)
             status = reply.status
-            sent = await _send(call, reply, send, self._log)
+            headers = [*reply.headers, (b"cf-ray", call.request_id.encode()), _VERSION]
+            if self._cors is not None:
+                headers += self._cors.headers(call)
+            if reply.stream is not None:
+                sent = await self._send_stream(call, status, headers, reply.stream)
+            else:
+                body = _compressed(call, reply, headers) if reply.compressible else reply.body
+                sent = len(body)
+                call.client.answer(status, headers, body)
         except ClientGone:
-            status = CLIENT_CLOSED
+            pass
         except asyncio.CancelledError:
             status = CLIENT_CLOSED
-            if not call.gone:
-                raise
-            # We cancelled ourselves because the client left; the server's own task goes on as if answered.
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+            raise
         finally:
-            watch.stop()
             if self._access is not None:
-                seconds = time.perf_counter() - call.started
                 self._access.note(
                     call.method if call.method in _METHODS else "-",
                     call.template,
                     status,
-                    seconds,
+                    time.perf_counter() - call.started,
                     sent,
                     call.model,
                     call.request_id,
                 )
 
+    async def _send_stream(
+        self, call: Call, status: int, headers: Iterable[Header], stream: ByteStream
+    ) -> int:
+        client, sent = call.client, 0
+        try:
+            client.begin(status, headers)
+            async for piece in stream:
+                sent += len(piece)
+                client.piece(piece)
+                if (clogged := client.clogged()) is not None:
+                    await clogged
+        except Exception as error:
+            # The head is out: what went wrong can only be said as the stream's last event.
+            if isinstance(error, FondacoError):
+                piece = stream_error(error)
+            else:
+                self._log.error("stream.crashed", request_id=call.request_id, exc_info=error)
+                piece = stream_error(FondacoError())
+            sent += len(piece)
+            client.piece(piece)
+        finally:
+            await stream.aclose()
+        client.end()
+        return sent
+
     async def _answer(self, call: Call) -> Reply:
         try:
+            if self._cors is not None and (reply := self._cors.preflight(call)) is not None:
+                return reply
             match = self._routes.find(call.method, call.path)
             call.template = match.template
             call.path_params = match.params
@@ -118,7 +147,7 @@ class Edge:
 
 def bearer(call: Call) -> bytes | None:
     """The key of `Authorization: Bearer …`, whatever the case of the scheme; None without one."""
-    value = call.header(b"authorization")
+    value = call.headers.get(b"authorization")
     if value is None:
         return None
     scheme, _, token = value.partition(b" ")
@@ -126,80 +155,9 @@ def bearer(call: Call) -> bytes | None:
     return token if token and (scheme == b"Bearer" or scheme.lower() == b"bearer") else None
 
 
-class _Watch:
-    """Cancels the request's task once the client has left."""
-
-    __slots__ = ("_call", "_task", "_timer", "_watcher")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._begin)
-
-    def _begin(self) -> None:
-        if self._call.body_read:
-            self._watcher = asyncio.ensure_future(self._watch())
-        else:  # the endpoint itself still reads, and sees a disconnect
-            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._begin)
-
-    async def _watch(self) -> None:
-        while True:
-            message = await self._call.receive()
-            if message["type"] == "http.disconnect":
-                if self._task is not None and self._watcher is not None:
-                    self._call.gone = True
-                    self._task.cancel()
-                return
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            watcher, self._watcher = self._watcher, None
-            watcher.cancel()
-
-
-async def _send(call: Call, reply: Reply, send: Send, log: BoundLogger) -> int:
-    """Send the answer; returns the number of body bytes."""
-    headers: list[tuple[bytes, bytes]] = [
-        *reply.headers,
-        (b"cf-ray", call.request_id.encode()),
-        _VERSION,
-    ]
-    start: dict[str, Any] = {"type": "http.response.start", "status": reply.status, "headers": headers}
-    if reply.stream is not None:
-        return await _send_stream(start, reply.stream, send, log, call.request_id)
-    body = reply.body
-    if reply.compressible:
-        headers.append((b"vary", b"accept-encoding"))
-        if len(body) >= GZIP_FROM and b"gzip" in (call.header(b"accept-encoding") or b""):
-            body = gzip.compress(body, compresslevel=1, mtime=0)
-            headers.append((b"content-encoding", b"gzip"))
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send(start)
-    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else body})
-    return len(body)
-
-
-async def _send_stream(
-    start: dict[str, Any], stream: ByteStream, send: Send, log: BoundLogger, request_id: str
-) -> int:
-    sent = 0
-    try:
-        await send(start)
-        async for piece in stream:
-            sent += len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except Exception as error:
-        # The head is out: what went wrong can only be said as the stream's last event.
-        if isinstance(error, FondacoError):
-            piece = stream_error(error)
-        else:
-            log.error("stream.crashed", request_id=request_id, exc_info=error)
-            piece = stream_error(FondacoError())
-        sent += len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    finally:
-        await stream.aclose()
-    await send({"type": "http.response.body", "body": b""})
-    return sent
+def _compressed(call: Call, reply: Reply, headers: list[Header]) -> bytes:
+    headers.append((b"vary", b"accept-encoding"))
+    if len(reply.body) < GZIP_FROM or b"gzip" not in call.headers.get(b"accept-encoding", b""):
+        return reply.body
+    headers.append((b"content-encoding", b"gzip"))
+    return gzip.compress(reply.body, compresslevel=1, mtime=0)

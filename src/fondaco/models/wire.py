@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -34,11 +34,6 @@ PriceTree: TypeAlias = Mapping[str, "Amount | PriceTree"]
 
 class Default(msgspec.Struct, frozen=True):
     default: float
-
-
-class TextConstraints(msgspec.Struct, frozen=True):
-    temperature: Default
-    top_p: Default
 
 
 class TextCapabilities(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -72,14 +67,15 @@ class ModelSpec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     available_context_tokens: int | UnsetType = UNSET
     max_completion_tokens: int | UnsetType = UNSET
     capabilities: TextCapabilities | UnsetType = UNSET
-    constraints: TextConstraints | Mapping[str, object] | UnsetType = UNSET
-    pricing: PriceTree | UnsetType = UNSET
+    # Not the types they have: the document's schemas take no union of several kinds of object.
+    constraints: Mapping[str, Any] | UnsetType = UNSET
+    pricing: Mapping[str, Any] | UnsetType = UNSET
     voices: tuple[str, ...] | UnsetType = UNSET
     # The contract has these beside `constraints`, not in it.
-    embedding_dimensions: object = UNSET
-    max_input_tokens: object = UNSET
-    supports_custom_dimensions: object = UNSET
-    supports_web_search: object = UNSET
+    embedding_dimensions: Any = UNSET
+    max_input_tokens: Any = UNSET
+    supports_custom_dimensions: Any = UNSET
+    supports_web_search: Any = UNSET
 
 
 class ModelRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,8 +154,8 @@ def _capabilities(model: Model) -> TextCapabilities:
     )
 
 
-def _text_constraints(model: Model) -> TextConstraints:
-    return TextConstraints(temperature=Default(model.temperature), top_p=Default(model.top_p))
+def _text_constraints(model: Model) -> Mapping[str, Default]:
+    return {"temperature": Default(model.temperature), "top_p": Default(model.top_p)}
 
 
 def _prices(pricing: Pricing) -> PriceTree:

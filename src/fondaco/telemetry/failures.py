@@ -6,6 +6,7 @@ The text of an exception often repeats what it choked on: a JSON decoder quotes 
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,17 @@ def describe(error: BaseException) -> dict[str, str]:
 def _type_name(error: BaseException) -> str:
     kind = type(error)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").replace("<locals>.", "")
-    return name if is_word(name) else "unnamed"
+    return name if is_word(name) and _is_written(kind) else "unnamed"
+
+
+def _is_written(kind: type[BaseException]) -> bool:
+    """Whether the name stands in some module's code: a class made while running may be named after anything."""
+    if "<locals>" in kind.__qualname__:
+        return True
+    found: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
 
 
 def _frames(trace: TracebackType | None) -> str:

@@ -92,8 +92,11 @@ class Likeness:
             return None
         if delta.thought() or delta.tool_calls or bytes(choice.logprobs) not in NOTHING:
             return None
-        choices = bytes(_raw_chunk.decode(data).choices)
-        [outline] = _raw_choices.decode(choices)
+        try:
+            choices = bytes(_raw_chunk.decode(data).choices)
+            [outline] = _raw_choices.decode(choices)
+        except msgspec.DecodeError:  # it had to be mended
+            return None
         if outline.delta is None or data.count(choices) != 1:
             return None
         # Clients get this as it is: an index must be there, and some servers say "" for no finish_reason.
@@ -251,7 +254,8 @@ class EventReader:
         self.done = True
         if unfinished := self._begun - self._finished:
             choices = [
-                EngineChoice(index=index, delta=EngineDelta(), finish_reason="stop") for index in sorted(unfinished)
+                EngineChoice(index=index, delta=EngineDelta(), finish_reason="stop")
+                for index in sorted(unfinished)
             ]
             found.append(EngineAnswer(choices=choices))
 

@@ -89,7 +89,7 @@ HOSTILE = [
     (b"\n\ndata: " + llama({"content": "x"}, "stop", 0) + b"\n\n").decode(),
     "é😀𝄞",
     "\x00\x1f\x7f\u2028\u2029",
-    "x" * 70_000,
+    "x" * 900,
     "",
     "]",
     '"}',
@@ -150,11 +150,10 @@ def runs(events: list[Event]) -> int:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_stream_says_the_same_cut_at_every_byte(shape: Shape) -> None:
-    said = [text for text in HOSTILE if len(text) < 1000]
-    stream = stream_of(shape, said)
-    for size in (1, 2, 3, 7, 64, 1000, len(stream)):
+    stream = stream_of(shape, HOSTILE)
+    for size in (1, 3, 64, 1000, len(stream)):
         events = read(cut(stream, size))
-        assert said_in(events) == decoded_text(events) == "".join(said)
+        assert said_in(events) == decoded_text(events) == "".join(HOSTILE)
     short = stream_of(shape, ["one", " two", '"', " three"])
     for at in range(len(short)):
         assert said_in(read([short[:at], short[at:]])) == 'one two" three'
@@ -165,11 +164,11 @@ def test_a_stream_says_the_same_cut_at_every_byte(shape: Shape) -> None:
 @pytest.mark.parametrize("before", [b"data: ", b"data:", b"event: message\ndata: ", b": ping\n\ndata: ", b"\n\n\ndata: "])
 def test_lines_may_be_written_otherwise(shape: Shape, before: bytes, end: bytes) -> None:
     stream = stream_of(shape, HOSTILE, before=before.replace(b"\n", b"\r\n") if b"\r" in end else before, end=end)
-    for size in (3, 500, len(stream)):
+    for size in (7, 500, len(stream)):
         assert said_in(read(cut(stream, size))) == "".join(HOSTILE)
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("text", [*HOSTILE, "x" * 300_000], ids=range(len(HOSTILE) + 1))
 def test_no_text_passes_for_the_parts_around_it(text: str) -> None:
     for shape in SHAPES:
         stream = stream_of(shape, ["a", "b", text, "c", text, text, "d"])

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fake_engines import cut
-
 from fondaco.chat import routes as chat_routes
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.service import ChatService
@@ -244,8 +243,7 @@ class Gateway:
             goes.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        response = client.response
-        return response
+        return client.response
 
     async def ask(self, **fields: Any) -> Response:
         return await self.request({"model": "m", "messages": USER, **fields})
@@ -390,16 +388,3 @@ def folded(chunks: list[dict[str, Any]]) -> Folded:
         first["venice_parameters"],
         [stops[at] for at in indices],
     )
-
-
-@asynccontextmanager
-async def leaving(gateway: Gateway, **fields: Any) -> AsyncIterator[Callable[[], None]]:
-    """A request whose client leaves when the yielded function is called; waits until the engine knows."""
-    leaves = asyncio.Event()
-    body = {"model": "m", "messages": USER, **fields}
-    task = asyncio.create_task(gateway.request(body, leaves=leaves))
-    try:
-        yield leaves.set
-    finally:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

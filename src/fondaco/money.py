@@ -18,6 +18,8 @@ def from_decimal(amount: str | Decimal) -> NanoUsd:
 def per_million(price: NanoUsd, units: int) -> NanoUsd:
     """What `units` cost at `price` nano-dollars a million of them, rounded half-even."""
     whole, rest = divmod(price * units, 1_000_000)
+    if not rest:
+        return NanoUsd(whole)
     if rest > 500_000 or (rest == 500_000 and whole % 2):
         whole += 1
     return NanoUsd(whole)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import Any
 
 import pytest
-from fake_engines import CHUNK, DONE, USAGE, cut, delta, event, stream, whole
-from scripted_chat import LOCAL, Gateway, Said, folded, in_cuts, in_json
 
+from fake_engines import DONE, USAGE, cut, delta, event, stream, whole
+from fondaco.chat.messages import UserMessage
+from fondaco.chat.wire import ChatRequest
 from fondaco.upstream.transport import ExchangeBroken, ExchangeTimeout
+from scripted_chat import LOCAL, Gateway, Said, folded, in_cuts, in_json
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +76,9 @@ async def test_the_first_chunk_has_the_role_and_the_parameters_and_the_last_the_
     chunks = await Gateway(in_cuts(HELLO, 70)).streamed()
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert chunks[0]["venice_parameters"] == ECHO
-    assert [("usage" in chunk, "cost" in chunk) for chunk in chunks[:-1]] == [(False, False)] * (len(chunks) - 1)
+    assert [("usage" in chunk, "cost" in chunk) for chunk in chunks[:-1]] == [(False, False)] * (
+        len(chunks) - 1
+    )
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["usage"]["total_tokens"] == 15
     assert [c["choices"][0]["delta"].get("content", "") for c in chunks[1:-1]] == ["Hel", "lo", "!"]
@@ -116,6 +121,15 @@ async def test_finish_reasons_are_the_contracts(theirs: str, ours: str) -> None:
     assert said.finish == [ours]
 
 
+async def test_an_end_said_twice_loses_nothing_and_is_told_once() -> None:
+    ends = event([delta(content="b", finish="stop")]) + event([delta(content="", finish="stop")], usage=USAGE)
+    said = await Gateway(in_cuts(event([delta(content="a")]) + ends + DONE, 60)).both()
+    assert (said.text, said.finish) == ("ab", ["stop"])
+    ends += event([delta(content="c", finish="length")])
+    said = await Gateway(in_cuts(event([delta(content="a")]) + ends + DONE, 60)).both()
+    assert (said.text, said.finish) == ("abc", ["length"])
+
+
 async def test_the_stop_that_was_met_is_named() -> None:
     last = {**delta(finish="stop"), "stop_reason": "END"}
     said = await Gateway(in_cuts(event([delta(content="x")]) + event([last]) + DONE, 50)).both()
@@ -128,7 +142,12 @@ async def test_the_stop_that_was_met_is_named() -> None:
 async def test_several_choices_are_kept_apart() -> None:
     events = [event([delta(at, role="assistant", content="")]) for at in (1, 0)]
     events += [event([delta(at, content=f"{word}{at} ")]) for word in "abc" for at in (0, 1)]
-    events += [event([delta(1, finish="length")]), event([delta(0, finish="stop")]), event([], usage=USAGE), DONE]
+    events += [
+        event([delta(1, finish="length")]),
+        event([delta(0, finish="stop")]),
+        event([], usage=USAGE),
+        DONE,
+    ]
     for size in SIZES:
         gateway = Gateway(in_cuts(b"".join(events), size))
         said = await gateway.both(n=2)
@@ -145,7 +164,9 @@ async def test_two_choices_may_come_in_one_chunk() -> None:
 
 
 def with_logprobs(text: str, finish: str | None = None) -> dict[str, Any]:
-    tokens = [{"token": text, "logprob": -0.5, "bytes": list(text.encode()), "top_logprobs": []}] if text else []
+    tokens = (
+        [{"token": text, "logprob": -0.5, "bytes": list(text.encode()), "top_logprobs": []}] if text else []
+    )
     said = {"content": text} if text else {}
     return {**delta(finish=finish, **said), "logprobs": {"content": tokens} if text else None}
 
@@ -185,7 +206,9 @@ async def test_usage_is_told_even_where_the_engine_tells_none() -> None:
         answer = await Gateway(said).both()
         assert answer.usage["prompt_tokens"] > 0
         assert answer.usage["completion_tokens"] > 1
-        assert answer.usage["total_tokens"] == sum(answer.usage[f"{kind}_tokens"] for kind in ("prompt", "completion"))
+        assert answer.usage["total_tokens"] == sum(
+            answer.usage[f"{kind}_tokens"] for kind in ("prompt", "completion")
+        )
 
 
 async def test_cached_and_reasoning_tokens_are_told_and_priced() -> None:
@@ -196,7 +219,10 @@ async def test_cached_and_reasoning_tokens_are_told_and_priced() -> None:
         "completion_tokens_details": {"reasoning_tokens": 60, "audio_tokens": 0},
     }
     gateway = Gateway(
-        in_cuts(stream({"content": "x"}, usage=usage), 80), input_usd="1", output_usd="2", cache_input_usd="0.1"
+        in_cuts(stream({"content": "x"}, usage=usage), 80),
+        input_usd="1",
+        output_usd="2",
+        cache_input_usd="0.1",
     )
     answer = await gateway.both()
     assert answer.usage["prompt_tokens_details"] == {"cached_tokens": 400}
@@ -205,7 +231,9 @@ async def test_cached_and_reasoning_tokens_are_told_and_priced() -> None:
 
 
 async def test_usage_in_every_chunk_counts_once() -> None:
-    events = [event([delta(content="a")], usage={"prompt_tokens": 5, "completion_tokens": at}) for at in (1, 2)]
+    events = [
+        event([delta(content="a")], usage={"prompt_tokens": 5, "completion_tokens": at}) for at in (1, 2)
+    ]
     events.append(event([delta(finish="stop")], usage={"prompt_tokens": 5, "completion_tokens": 3}))
     answer = await Gateway(in_cuts(b"".join((*events, DONE)), 50)).both()
     assert (answer.text, answer.usage["prompt_tokens"], answer.usage["completion_tokens"]) == ("aa", 5, 3)
@@ -225,7 +253,9 @@ async def test_done_without_a_finish_reason_is_an_end() -> None:
     assert (answer.text, answer.finish) == ("ab", ["stop"])
 
 
-PART = event([delta(role="assistant", content="a")]) + event([delta(content="b")]) + event([delta(content="c")])
+PART = (
+    event([delta(role="assistant", content="a")]) + event([delta(content="b")]) + event([delta(content="c")])
+)
 
 
 def error_of(response: Any) -> dict[str, Any]:
@@ -241,11 +271,21 @@ def error_of(response: Any) -> dict[str, Any]:
         (Said(cut(PART, 30), fails=ExchangeBroken()), "server_error", "upstream_error"),
         (Said(cut(PART, 30), fails=ExchangeTimeout()), "server_error", "upstream_error"),
         (in_cuts(PART + b"data: rubbish\n\n", 30), "server_error", "upstream_error"),
-        (in_cuts(PART + b'data: {"error":{"message":"boom"}}\n\n' + DONE, 30), "server_error", "upstream_error"),
-        (in_cuts(PART + b'data: {"error":{"message":"m","code":429}}\n\n', 30), "api_error", "model_overloaded"),
+        (
+            in_cuts(PART + b'data: {"error":{"message":"boom"}}\n\n' + DONE, 30),
+            "server_error",
+            "upstream_error",
+        ),
+        (
+            in_cuts(PART + b'data: {"error":{"message":"m","code":429}}\n\n', 30),
+            "api_error",
+            "model_overloaded",
+        ),
     ],
 )
-async def test_a_stream_that_fails_ends_with_the_contracts_error_event(said: Said, kind: str, code: str) -> None:
+async def test_a_stream_that_fails_ends_with_the_contracts_error_event(
+    said: Said, kind: str, code: str
+) -> None:
     gateway = Gateway(said)
     response = await gateway.ask(stream=True)
     assert response.status == 200
@@ -282,7 +322,12 @@ async def test_a_whole_answer_that_fails_is_a_status(said: Said, status: int) ->
     [
         (in_cuts(b'data: {"error":{"message":"boom"}}\n\n'), 500),
         (in_cuts(b'data: {"error":{"message":"busy","code":429}}\n\n' + DONE), 429),
-        (in_cuts(b'data: {"error":{"message":"This prompt is longer than the model\'s context","code":400}}\n\n'), 400),
+        (
+            in_cuts(
+                b'data: {"error":{"message":"This prompt is longer than the model\'s context","code":400}}\n\n'
+            ),
+            400,
+        ),
         (in_cuts(b""), 502),
         (in_cuts(DONE), 502),
         (in_cuts(b": ping\n\n"), 502),
@@ -341,12 +386,40 @@ async def test_gzip_is_for_whole_answers_and_for_those_who_ask() -> None:
     packed = await Gateway(long).request(body, headers={"accept-encoding": "gzip, br"})
     assert packed.headers["content-encoding"] == "gzip"
     assert json.loads(gzip.decompress(packed.content))["choices"][0]["message"]["content"] == "Hello! " * 1000
-    assert packed.headers["content-length"] == str(len(packed.content))
     plain = await Gateway(long).request(body)
     assert "content-encoding" not in plain.headers
     streamed = await Gateway(long).request({**body, "stream": True}, headers={"accept-encoding": "gzip"})
     assert "content-encoding" not in streamed.headers
     assert folded(streamed.chunks).text == "Hello! " * 1000
+
+
+# Clients that leave.
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("said", [b"", PART], ids=["before the first word", "in the middle"])
+async def test_a_client_that_leaves_frees_the_engine_at_once(streamed: bool, said: bytes) -> None:
+    for model in ("m", LOCAL):
+        gateway = Gateway(Said([said] if said else [], hangs=True))
+        leaves = asyncio.Event()
+        body = {"model": model, "messages": [{"role": "user", "content": "x"}], "stream": streamed}
+        task = asyncio.create_task(gateway.request(body, leaves=leaves))
+        await asyncio.sleep(0.05)
+        [exchange] = gateway.engine.exchanges
+        assert not exchange.closed.is_set()
+        leaves.set()
+        async with asyncio.timeout(0.5):
+            await exchange.closed.wait()
+        await task
+        assert all(lease.released and not lease.failed for lease in gateway.local.leases)
+
+
+async def test_an_answer_that_nobody_reads_can_be_left() -> None:
+    gateway = Gateway(Said([PART], hangs=True))
+    request = ChatRequest(model="m", messages=[UserMessage(content="x")])
+    answer = await gateway.chats.begin("account", request)
+    await answer.aclose()
+    assert gateway.engine.exchanges[0].closed.is_set()
 
 
 # A local engine.
@@ -375,7 +448,3 @@ async def test_a_local_engine_that_breaks_is_reported(streamed: bool) -> None:
         [lease] = gateway.local.leases
         assert lease.failed
         assert lease.released
-
-
-def test_the_fake_stream_is_one_of_theirs() -> None:
-    assert CHUNK["id"] != "ours"

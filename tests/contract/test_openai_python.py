@@ -143,9 +143,7 @@ def test_a_stream_says_what_the_whole_answer_says(tiny: OpenAI) -> None:
 
 
 def test_include_usage_adds_one_last_chunk_without_choices(tiny: OpenAI) -> None:
-    chunks = list(
-        ask(tiny, "Say hello.", max_tokens=6, stream=True, stream_options={"include_usage": True})
-    )
+    chunks = list(ask(tiny, "Say hello.", max_tokens=6, stream=True, stream_options={"include_usage": True}))
     assert [bool(chunk.choices) for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
     assert chunks[-1].usage.completion_tokens == 6
     assert chunks[-2].usage == chunks[-1].usage
@@ -197,7 +195,8 @@ def test_streamed_log_probabilities_come_with_their_text(tiny: OpenAI) -> None:
 
 def test_the_same_seed_tells_the_same_story(tiny: OpenAI) -> None:
     def story(seed: int) -> str:
-        return ask(tiny, "Tell me a story.", temperature=1, seed=seed, max_tokens=16).choices[0].message.content
+        answer = ask(tiny, "Tell me a story.", temperature=1, seed=seed, max_tokens=10)
+        return answer.choices[0].message.content
 
     story(1)  # The prompt is in the engine's cache from here on.
     assert story(7) == story(7)
@@ -323,10 +322,10 @@ def test_required_makes_parallel_calls(coder: OpenAI) -> None:
     ]
 
 
-def test_parallel_calls_can_be_turned_off(coder: OpenAI) -> None:
+def test_parallel_calls_can_be_turned_off(tiny: OpenAI) -> None:
     asked = "What's the weather in Paris and in London? Call get_weather once for each city."
     answer = ask(
-        coder, asked, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=160
+        tiny, asked, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=160
     )
     assert len(called(answer.choices[0].message)) == 1
 
@@ -419,9 +418,11 @@ def test_an_unknown_field_is_a_bad_request_that_names_it(tiny: OpenAI) -> None:
 
 
 def test_a_wrong_key_is_an_authentication_error(tiny_gateway: Gateway) -> None:
-    with OpenAI(base_url=tiny_gateway.base_url, api_key="wrong", max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError) as caught:
-            ask(client, "Hi")
+    with (
+        OpenAI(base_url=tiny_gateway.base_url, api_key="wrong", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        ask(client, "Hi")
     assert caught.value.response.json() == {"error": "Authentication failed", "code": "AUTHENTICATION_FAILED"}
 
 
@@ -450,8 +451,7 @@ def test_many_at_once_each_get_their_own_answer(tiny: OpenAI) -> None:
     words = [f"word{number:02d}" for number in range(16)]
 
     def said(word: str) -> str:
-        schema = {"type": "object", "properties": {"word": {"const": word}}, "required": ["word"]}
-        form = {"type": "json_schema", "json_schema": {"name": "word", "schema": schema}}
+        form = {"type": "json_schema", "json_schema": {"name": "word", "schema": {"const": word}}}
         stream = word in words[::2]
         answer = ask(
             tiny, f"Say {word}.", response_format=form, stream=stream, max_tokens=40, extra_body=PLAIN
@@ -462,7 +462,7 @@ def test_many_at_once_each_get_their_own_answer(tiny: OpenAI) -> None:
 
     with ThreadPoolExecutor(len(words)) as threads:
         answers = list(threads.map(said, words))
-    assert [json.loads(answer)["word"] for answer in answers] == words
+    assert [json.loads(answer) for answer in answers] == words
 
 
 def test_clients_that_leave_early_leave_room_for_the_next(tiny: OpenAI) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+
 from gateways import ADMIN_KEY, TINY, Gateway, running
 
 
@@ -45,7 +46,9 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-def test_a_stream_whose_engine_is_killed_ends_with_an_error_and_the_next_request_works(gateway: Gateway) -> None:
+def test_a_stream_whose_engine_is_killed_ends_with_an_error_and_the_next_request_works(
+    gateway: Gateway,
+) -> None:
     answer = ask(gateway, stream=True, max_tokens=2000)
     assert answer.status == 200
     begun = b"".join(answer.readline() for _ in range(6))

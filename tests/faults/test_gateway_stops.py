@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
 from fake_engines import DONE, USAGE, Answer, Seen, binding, delta, engine, event
 from gateways import ADMIN_KEY, Gateway, running
 
@@ -45,7 +46,9 @@ def connect(gateway: Gateway) -> socket.socket:
 def begin(gateway: Gateway, model: str) -> socket.socket:
     """A streamed chat of which the first word has come."""
     connection = connect(gateway)
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
+    body = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": "x"}], "stream": True}
+    ).encode()
     connection.sendall(
         b"POST /api/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b" % (ADMIN_KEY.encode(), len(body), body)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fake_engines import Answer, FakeEngine, Seen, binding, stream, whole
 from gateways import ADMIN_KEY, Gateway, running
 
@@ -46,7 +47,9 @@ def gateway(config: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
 def fondaco(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FONDACO_")}
     command = [sys.executable, "-m", "fondaco", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment | env)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, env=environment | env
+    )
 
 
 def chat(root: str, key: str) -> int:
@@ -64,15 +67,30 @@ def chat(root: str, key: str) -> int:
 class Terminal:
     """`fondaco serve` on a terminal of its own."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, columns: int) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "fondaco.toml").write_text(config)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FONDACO_")}
-        environment |= {"TERM": "xterm", "COLUMNS": "120"}
+        environment |= {"TERM": "xterm", "COLUMNS": str(columns)}
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "fondaco", "serve", "--port", "0", "--data-dir", str(folder / "data")]
+        command = [
+            sys.executable,
+            "-m",
+            "fondaco",
+            "serve",
+            "--port",
+            "0",
+            "--data-dir",
+            str(folder / "data"),
+        ]
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment, start_new_session=True
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
         )
         os.close(theirs)
         self._screen = ours
@@ -106,15 +124,17 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def on_a_terminal(folder: Path, config: str) -> Iterator[Terminal]:
-    terminal = Terminal(folder, config)
+def on_a_terminal(folder: Path, config: str, columns: int = 400) -> Iterator[Terminal]:
+    terminal = Terminal(folder, config, columns)
     try:
         yield terminal
     finally:
         terminal.close()
 
 
-def test_on_a_terminal_the_first_keys_are_shown_once_with_examples_that_work(tmp_path: Path, config: str) -> None:
+def test_on_a_terminal_the_first_keys_are_shown_once_with_examples_that_work(
+    tmp_path: Path, config: str
+) -> None:
     with on_a_terminal(tmp_path, config) as first:
         shown = first.read_until(r"answer\.choices\[0\]")
         keys = set(KEY.findall(shown))
@@ -125,9 +145,11 @@ def test_on_a_terminal_the_first_keys_are_shown_once_with_examples_that_work(tmp
         assert chat(root, inference) == 200
         assert chat(root, admin) == 200
 
-        curl = re.search(r"^  curl .*(?:\\\n.*)*", shown, re.MULTILINE)
+        curl = re.search(r"^  curl (?:.*\\\n)*.*", shown, re.MULTILINE)
         assert curl is not None
-        said = subprocess.run(["bash", "-c", curl[0] + " --silent"], capture_output=True, check=True, timeout=30)
+        said = subprocess.run(
+            ["bash", "-c", curl[0] + " --silent"], capture_output=True, check=True, timeout=30
+        )
         assert json.loads(said.stdout)["choices"][0]["message"]["content"] == "Hello"
 
         program = shown[shown.index("  from openai import OpenAI") :]
@@ -144,6 +166,20 @@ def test_on_a_terminal_the_first_keys_are_shown_once_with_examples_that_work(tmp
         assert "Your keys" not in second.seen
         (root,) = set(re.findall(r"(http://127\.0\.0\.1:\d+)/api/v1", second.seen))
         assert chat(root, inference) == 200
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the progress bars' console breaks what is printed beside them at its width"
+)
+def test_no_line_of_the_examples_is_broken_on_a_narrow_terminal(tmp_path: Path, config: str) -> None:
+    with on_a_terminal(tmp_path, config, columns=80) as first:
+        first.read_until(r"answer\.choices")
+        first.read_for(0.3)
+        for whole_line in (
+            '"Content-Type: application/json"',
+            'messages=[{"role": "user", "content": "Hello"}])',
+        ):
+            assert any(whole_line in line for line in first.seen.splitlines()), first.seen
 
 
 def test_off_a_terminal_no_key_is_printed_but_how_to_make_one(tmp_path: Path, config: str) -> None:
@@ -164,7 +200,7 @@ def test_with_an_admin_key_of_the_owners_none_is_made_or_shown(gateway: Gateway)
     assert ADMIN_KEY not in gateway.output
     assert "keys create" not in gateway.output
     listed = fondaco("keys", "list", "--data-dir", str(gateway.data_dir)).stdout
-    assert (listed.count("ADMIN"), listed.count("INFERENCE")) == (1, 0)
+    assert re.findall(r"\b(?:ADMIN|INFERENCE)\b", listed) == ["ADMIN"]
 
 
 def test_a_key_made_on_the_command_line_works_at_once_until_it_is_revoked(gateway: Gateway) -> None:

@@ -61,8 +61,10 @@ class Flock:
                 lowered = haystack.lower()
                 for label, coat, needle in needles:
                     within = lowered if coat in _CASELESS else haystack
-                    if (at := within.find(needle)) >= 0:
+                    at = within.find(needle)
+                    while at >= 0:
                         leaks.append(Leak(place, label or self._who(haystack, at), coat))
+                        at = within.find(needle, at + len(needle))
         return sorted(set(leaks))
 
     def _who(self, haystack: bytes, at: int) -> str:

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 import saying_engine
 from canaries import LARGEST, Flock, Leak, Place, files_under, process_places
-from fake_engines import FakeEngine, binding
-from gateways import ADMIN_KEY, Gateway, running
 
+from fake_engines import FakeEngine, binding
 from fondaco.settings import default_cache_dir
+from gateways import ADMIN_KEY, Gateway, running
 
 MAX_BODY = 300_000
 

@@ -221,12 +221,16 @@ def refused_chat_bodies(plant: Plant) -> list[Body]:
         asking(plant("content"), model=f"says:character_slug={plant('suffix')}"),
         asking(plant("content"), model=f"{plant('model')}:{plant('suffix key')}={plant('suffix value')}"),
         asking(plant("content"), tools=[{"type": plant("type of a tool"), "name": "f"}]),
-        asking(plant("content"), tools=[{"name": "f"}], tool_choice={"type": plant("type"), "name": plant("name")}),
+        asking(
+            plant("content"),
+            tools=[{"name": "f"}],
+            tool_choice={"type": plant("type"), "name": plant("name")},
+        ),
         asking(plant("content"), model=f"hf:{plant('owner')}/{plant('repo')}/x.gguf"),
         asking(plant("content"), model=plant("model"), fallbacks=[{"model": plant("fallback")}]),
     ]
-    for scheme in ("http://127.0.0.1:9/", "https://localhost:9/?q=", "file:///", "data:image/png;base64,", "x"):
-        made.append(part("image_url", {"url": scheme + plant(f"url {scheme}")}))
+    schemes = ("http://127.0.0.1:9/", "https://localhost:9/?q=", "file:///", "data:image/png;base64,", "x")
+    made += [part("image_url", {"url": scheme + plant(f"url {scheme}")}) for scheme in schemes]
     return [{**body, "stream": stream} for body in made for stream in (False, True)]
 
 

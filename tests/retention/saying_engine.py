@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fake_engines import DONE, USAGE, Answer, Seen, delta, event
-
 from retention_routes import Plant
+
+from fake_engines import DONE, USAGE, Answer, Seen, delta, event
 
 STATUSES = (302, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504, 529)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import sqlite3
 from pathlib import Path
@@ -73,7 +72,7 @@ def test_the_leak_is_named_by_the_field_it_was_planted_in(tmp_path: Path) -> Non
 def test_it_is_found_in_a_file_name_a_link_and_a_database_with_its_wal(tmp_path: Path) -> None:
     flock = Flock()
     (tmp_path / flock.plant("file name")).mkdir()
-    os.symlink(flock.plant("link"), tmp_path / "link")
+    (tmp_path / "link").symlink_to(flock.plant("link"))
     with sqlite3.connect(tmp_path / "a.db") as database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("CREATE TABLE t (x)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 from canaries import Flock
-from conftest import MAX_BODY, House
 from retention_routes import ROWS, Body, Plant, Row
 
+from conftest import MAX_BODY, House
 from fondaco.app import App
 from fondaco.http.openapi import Operation
 from fondaco.http.routing import Route, Routes
@@ -70,7 +71,9 @@ async def test_every_field_has_a_canary(operations: list[Operation]) -> None:
         sown = {path for body in bodies for path, leaf in leaves(body) if flock.stem in str(leaf)}
         fields = list(fields_of(msgspec.inspect.type_info(operation.request), ""))
         assert [path for path, _ in fields if path not in told] == [], "fields that no body of the row has"
-        assert [path for path, is_text in fields if is_text and path not in sown] == [], "fields without a canary"
+        assert [path for path, is_text in fields if is_text and path not in sown] == [], (
+            "fields without a canary"
+        )
 
 
 def test_a_field_without_a_canary_would_be_noticed() -> None:
@@ -206,10 +209,8 @@ def test_what_is_hardly_http_leaves_nothing(house: House) -> None:
         with house.connect() as connection:
             connection.sendall(sent.encode())
             connection.settimeout(0.2)
-            try:
+            with contextlib.suppress(TimeoutError, ConnectionError):
                 connection.recv(4096)
-            except (TimeoutError, ConnectionError):
-                pass
     house.settle()
     assert house.leaks() == []
 

@@ -36,23 +36,13 @@ FINISH_REASONS: dict[str, FinishReason] = {
 
 async def fold(answer: ChatAnswer) -> bytes:
     """The whole answer as JSON. Takes all events and closes them."""
-    parts: dict[int, _Parts] = {}
     tally = Tally(answer)
     try:
-        while events := await answer.more():
-            for event in events:
-                if type(event) is Run:
-                    chunks = event.answers()
-                    tally.note(event.count)
-                else:
-                    chunks = (event,)
-                    tally.read(event)
-                for chunk in chunks:
-                    for choice in chunk.choices:
-                        part = parts.get(choice.index)
-                        if part is None:
-                            part = parts[choice.index] = _Parts()
-                        part.add(choice)
+        if (whole := answer.whole) is not None:
+            tally.read(whole)
+            choices = [_choice(choice) for choice in whole.choices]
+        else:
+            choices = await _gathered(answer, tally)
     finally:
         await answer.aclose()
     usage = tally.usage()
@@ -61,11 +51,45 @@ async def fold(answer: ChatAnswer) -> bytes:
             id=answer.id,
             created=answer.created,
             model=answer.model,
-            choices=[part.choice(index) for index, part in sorted(parts.items())],
+            choices=choices,
             usage=usage,
             cost=tally.cost(usage),
             venice_parameters=Raw(echoed(answer.options)),
         )
+    )
+
+
+async def _gathered(answer: ChatAnswer, tally: Tally) -> list[Choice]:
+    parts: dict[int, _Parts] = {}
+    while events := await answer.more():
+        for event in events:
+            if type(event) is Run:
+                chunks = event.answers()
+                tally.note(event.count)
+            else:
+                chunks = (event,)
+                tally.read(event)
+            for chunk in chunks:
+                for choice in chunk.choices:
+                    part = parts.get(choice.index)
+                    if part is None:
+                        part = parts[choice.index] = _Parts()
+                    part.add(choice)
+    return [part.choice(index) for index, part in sorted(parts.items())]
+
+
+def _choice(choice: EngineChoice) -> Choice:
+    """A choice that came in one piece. The usual one has neither calls nor log probabilities."""
+    delta = choice.delta
+    if delta is None or delta.tool_calls or bytes(choice.logprobs) not in NOTHING:
+        part = _Parts()
+        part.add(choice)
+        return part.choice(choice.index)
+    return Choice(
+        index=choice.index,
+        finish_reason=FINISH_REASONS.get(choice.finish_reason or "stop", "stop"),
+        stop_reason=choice.stop_reason if isinstance(choice.stop_reason, str) else None,
+        message=Message(content=delta.content or "", reasoning_content=delta.thought() or None),
     )
 
 

@@ -29,7 +29,7 @@ def check(request: ChatRequest, resolved: Resolved, *, media: bool) -> None:
     ):
         issues.append(_lacking("response_format"))
     if not able.logprobs and (request.logprobs or request.top_logprobs):
-        issues.append(_lacking("logprobs"))
+        issues.append(_lacking("logprobs" if request.logprobs else "top_logprobs"))
     if media:
         issues += refusals(request.messages, able)
     issues += _too_long(request, model, resolved.stand_in)

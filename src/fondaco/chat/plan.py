@@ -207,7 +207,7 @@ def _sampling(request: ChatRequest, messages: list[Any]) -> EngineRequest:
         body.logit_bias = msgspec.Raw(msgspec.json.encode(request.logit_bias))
     if request.logprobs or request.top_logprobs:
         body.logprobs = True
-    if request.top_logprobs is not None:
+    if request.top_logprobs is not None and body.logprobs is True:
         body.top_logprobs = request.top_logprobs
     return body
 

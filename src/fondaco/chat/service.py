@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ from fondaco.upstream.chat import EngineReply, ask
 from fondaco.upstream.chat_stream import Event, Run
 from fondaco.upstream.seats import LocalLease, Seat, Seats
 from fondaco.upstream.transport import Transport
-from fondaco.upstream.wire import EngineChoice
+from fondaco.upstream.wire import EngineAnswer, EngineChoice
 
 # With one of these the caller's `fallbacks` are tried, as long as nothing has been answered.
 _TRY_NEXT = (ModelNotFound, ModelOffline, ModelOverloaded, UpstreamFailed, InferenceFailed, RequestTimeout)
@@ -68,6 +69,13 @@ class ChatAnswer:
     @property
     def local(self) -> bool:
         return self._place is not None
+
+    @property
+    def whole(self) -> EngineAnswer | None:
+        """The answer, where it came in one piece; else None, and `more` tells it."""
+        if self._reply.whole and self._first and type(whole := self._first[0]) is not Run:
+            return whole
+        return None
 
     async def begin(self) -> None:
         """Wait for the first events, so that a failure until now can still be an HTTP status."""
@@ -152,12 +160,17 @@ class ChatService:
         self._transport = transport
         self._clock = clock
 
-    async def begin(self, account: str, request: ChatRequest) -> ChatAnswer:
+    def begin(self, account: str, request: ChatRequest) -> Awaitable[ChatAnswer]:
         """Ask an engine and wait until its answer begins.
 
         Raises InvalidRequest, ModelNotFound, ContextExceeded, ModelOffline and whatever else kept every model
         named in the request from answering.
         """
+        if request.fallbacks:
+            return self._ask_in_turn(account, request)
+        return self._ask(account, request, self._models.resolve(request.model))
+
+    async def _ask_in_turn(self, account: str, request: ChatRequest) -> ChatAnswer:
         failed: FondacoError | None = None
         for name in (request.model, *(fallback.model for fallback in request.fallbacks or ())):
             try:

@@ -77,8 +77,13 @@ class ChatStream:
             return None
         made = _choice(choice, delta)
         if made.finish_reason is not None:
+            earlier = self._last.get(choice.index)
+            if earlier is not None and _empty(delta):  # said twice
+                return None
             self._last[choice.index] = made
-            return None
+            if earlier is None or _empty(earlier.delta):
+                return None
+            made, earlier.finish_reason = earlier, None
         opening = self._opening()
         self._spoken.add(choice.index)
         return _chunk(self._envelope, [made], opening)

@@ -157,6 +157,10 @@ def _announce(app: App) -> None:
             _say(
                 "No local engine is installed (pip install 'fondaco[local]') and no model is bound in fondaco.toml."
             )
+        elif app.settings.weights.offline:
+            _say(
+                f"Offline, and no text model's weights are in {app.weights.folder}: start once without --offline."
+            )
         return
     if not isinstance(default.serving, LocalServing):
         return

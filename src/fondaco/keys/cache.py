@@ -27,9 +27,11 @@ class Caller(msgspec.Struct, frozen=True):
     model_privacy: str
 
 
-class Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct):
     caller: Caller
     expires_at: datetime | None
+    second: int = 0
+    """The Unix second in which its use was noted last: expiry and use are looked at once a second."""
 
 
 class KeyCache:
@@ -47,13 +49,15 @@ class KeyCache:
         known = self._known.get(digest)
         if known is None:
             return None
-        now = self._clock.now()
-        if known.expires_at is not None and now >= known.expires_at:
-            del self._known[digest]
-            return None
-        caller = known.caller
-        self._uses[caller.key_id] = now
-        return caller
+        second = self._clock.unix()
+        if second != known.second:
+            now = self._clock.now()
+            if known.expires_at is not None and now >= known.expires_at:
+                del self._known[digest]
+                return None
+            self._uses[known.caller.key_id] = now
+            known.second = second
+        return known.caller
 
     def is_refused(self, digest: bytes) -> bool:
         """It was found bad within the last second."""

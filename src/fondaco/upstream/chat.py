@@ -50,15 +50,19 @@ class _ErrorBody(msgspec.Struct):
 class EngineReply:
     """An answer that an engine has begun: take its events with `more`, and always `aclose` it."""
 
-    __slots__ = ("_exchange", "_over", "_pieces", "_reader")
+    __slots__ = ("_exchange", "_over", "_pieces", "_reader", "whole")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._over = False
         self._reader: EventReader | None = None
+        self.whole = False
+        """The answer is one event."""
         if exchange.headers.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
             self._reader = EventReader()
             self._pieces = exchange.chunks()
+        else:
+            self.whole = True
 
     async def more(self) -> list[Event]:
         """The events that came next, in order; none when the answer is over.

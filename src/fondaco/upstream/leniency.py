@@ -6,7 +6,7 @@ All of this is off the hot path: it is tried only on what a strict reading has r
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -42,7 +42,8 @@ def mended(data: bytes) -> bytes:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+        members = cast("dict[str, Any]", value)
+        return {key: _without_nulls(inner) for key, inner in members.items() if inner is not None}
     if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
+        return [_without_nulls(inner) for inner in cast("list[Any]", value)]
     return value

@@ -31,6 +31,9 @@ class HandClock:
     def now(self) -> datetime:
         return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=self.passed)
 
+    def unix(self) -> int:
+        return int(self.now().timestamp())
+
     def monotonic(self) -> float:
         return self.passed
 

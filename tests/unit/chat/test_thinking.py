@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_engines import DONE, delta, event, stream, whole
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_chat import Folded, Gateway, in_cuts, in_json
 
+from fake_engines import DONE, delta, event, stream, whole
 from fondaco.chat.thinking import Show, Thinking
 from fondaco.upstream.wire import EngineChoice, EngineDelta
+from scripted_chat import Folded, Gateway, in_cuts, in_json
 
 THOUGHT, ANSWER = "Hm, 1 < 2.\nSo </b> it is.\n", "It <is> so."
 TAGGED = f"<think>\n{THOUGHT}</think>\n\n{ANSWER}"
@@ -27,7 +27,9 @@ def read(text: str, show: Show, sizes: list[int], *, prefilled: bool = False) ->
         text = text[size:]
     thought = said = ""
     for piece in [*pieces, None]:
-        choice = EngineChoice(delta=EngineDelta(content=piece), finish_reason=None if piece is not None else "stop")
+        choice = EngineChoice(
+            delta=EngineDelta(content=piece), finish_reason=None if piece is not None else "stop"
+        )
         thinking.rewrite(choice)
         assert choice.delta is not None
         thought += choice.delta.reasoning_content or ""
@@ -86,10 +88,16 @@ def test_a_prefilled_thought_needs_no_opening() -> None:
         assert read("all thought", "field", [size], prefilled=True) == ("all thought", "")
 
 
-_bits = st.lists(st.sampled_from(["<think>", "</think>", "<", "think", ">", "</", "\n", " ", "a", "é", "<th"]), max_size=12)
+_bits = st.lists(
+    st.sampled_from(["<think>", "</think>", "<", "think", ">", "</", "\n", " ", "a", "é", "<th"]), max_size=12
+)
 
 
-@given(_bits.map("".join), st.lists(st.integers(1, 9), min_size=1, max_size=6), st.sampled_from(["field", "tags", "nothing"]))
+@given(
+    _bits.map("".join),
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.sampled_from(["field", "tags", "nothing"]),
+)
 def test_any_text_reads_alike_at_any_cut(text: str, sizes: list[int], show: Show) -> None:
     assert read(text, show, sizes) == read(text, show, [len(text) + 1])
 
@@ -163,7 +171,9 @@ async def test_each_choice_thinks_for_itself() -> None:
     texts = ["<think>one</think>1", "<think>two, longer</think>2 and 3"]
     events = []
     for at in range(0, 40, 3):
-        events += [event([delta(index, content=text[at : at + 3])]) for index, text in enumerate(texts) if text[at:]]
+        events += [
+            event([delta(index, content=text[at : at + 3])]) for index, text in enumerate(texts) if text[at:]
+        ]
     events += [event([delta(0, finish="stop")]), event([delta(1, finish="length")]), DONE]
     for size in (1, 50, 5000):
         answer: Folded = await Gateway(in_cuts(b"".join(events), size), reasoning=True).both(n=2)
@@ -184,7 +194,11 @@ async def test_thoughts_come_before_the_text_and_at_once() -> None:
 
 @pytest_anyio
 async def test_an_answer_cut_off_inside_a_thought_is_all_thought() -> None:
-    said = await Gateway(in_cuts(stream({"content": "<think>so far"}, finish="length"), 60), reasoning=True).both()
+    said = await Gateway(
+        in_cuts(stream({"content": "<think>so far"}, finish="length"), 60), reasoning=True
+    ).both()
     assert (said.thought, said.text, said.finish) == ("so far", "", ["length"])
-    gone = await Gateway(in_cuts(stream({"content": "<think>so far </th"}, finish="length"), 60), think_tags=True).both()
+    gone = await Gateway(
+        in_cuts(stream({"content": "<think>so far </th"}, finish="length"), 60), think_tags=True
+    ).both()
     assert gone.text == "<think>\nso far </th</think>\n\n"

@@ -17,6 +17,9 @@ class HandClock:
     def now(self) -> datetime:
         return START + timedelta(seconds=self.passed)
 
+    def unix(self) -> int:
+        return int(self.now().timestamp())
+
     def monotonic(self) -> float:
         return self.passed
 

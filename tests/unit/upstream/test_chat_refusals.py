@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_chat import Gateway, Said, in_json
 
 from fondaco.upstream.transport import ConnectFailed, ExchangeBroken, ExchangeTimeout, TransportError
+from scripted_chat import Gateway, Said, in_json
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,9 @@ TOO_LONG: dict[str, Any] = {
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("whose", TOO_LONG)
-async def test_a_prompt_that_is_too_long_is_told_of_in_the_contracts_shape(whose: str, streamed: bool) -> None:
+async def test_a_prompt_that_is_too_long_is_told_of_in_the_contracts_shape(
+    whose: str, streamed: bool
+) -> None:
     gateway = Gateway(in_json(TOO_LONG[whose], 400))
     response = await gateway.ask(stream=streamed)
     assert response.status == 400
@@ -71,7 +73,10 @@ async def test_a_prompt_that_is_too_long_is_told_of_in_the_contracts_shape(whose
 
 
 async def test_a_refusal_is_told_in_the_engines_words_with_the_request_id() -> None:
-    for body in ({"error": {"message": "seed is not for this model"}}, {"error": "seed is not for this model"}):
+    for body in (
+        {"error": {"message": "seed is not for this model"}},
+        {"error": "seed is not for this model"},
+    ):
         response = await Gateway(in_json(body, 400)).ask()
         assert response.status == 400
         assert response.json == {
@@ -102,8 +107,12 @@ async def test_a_refusal_is_told_in_the_engines_words_with_the_request_id() -> N
         (504, 504, "REQUEST_TIMEOUT"),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"<html>secret</html>", b'{"error":{"message":"secret-detail"}}', b"[1]", b"\xff"])
-async def test_each_status_of_an_engine_becomes_one_of_ours(theirs: int, ours: int, code: str, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>secret</html>", b'{"error":{"message":"secret-detail"}}', b"[1]", b"\xff"]
+)
+async def test_each_status_of_an_engine_becomes_one_of_ours(
+    theirs: int, ours: int, code: str, body: bytes
+) -> None:
     gateway = Gateway(in_json(body, theirs))
     response = await gateway.ask(stream=True)
     assert (response.status, response.json["code"]) == (ours, code)
@@ -115,7 +124,9 @@ async def test_each_status_of_an_engine_becomes_one_of_ours(theirs: int, ours: i
     assert gateway.engine.exchanges[0].closed.is_set()
 
 
-@pytest.mark.parametrize(("said", "told"), [("7", "7"), ("0", "1"), ("", "30"), ("soon", "30"), ("9" * 20, "30")])
+@pytest.mark.parametrize(
+    ("said", "told"), [("7", "7"), ("0", "1"), ("", "30"), ("soon", "30"), ("9" * 20, "30")]
+)
 async def test_the_engines_retry_after_is_passed_on(said: str, told: str) -> None:
     for status in (429, 503):
         response = await Gateway(in_json(b"{}", status, retry_after=said)).ask()
@@ -130,7 +141,9 @@ async def test_the_engines_retry_after_is_passed_on(said: str, told: str) -> Non
         (ExchangeBroken(), 502, "UPSTREAM_FAILED"),
     ],
 )
-async def test_an_engine_that_does_not_answer_is_a_status(failure: TransportError, status: int, code: str) -> None:
+async def test_an_engine_that_does_not_answer_is_a_status(
+    failure: TransportError, status: int, code: str
+) -> None:
     gateway = Gateway()
     gateway.engine.refuses = failure
     response = await gateway.ask()

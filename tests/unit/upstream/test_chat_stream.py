@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from fake_engines import cut
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fake_engines import cut
 from fondaco.errors import FondacoError, InferenceFailed, ModelOverloaded, UpstreamFailed
 from fondaco.upstream.chat_stream import Envelope, Event, EventReader, Run
 from fondaco.upstream.transport import ExchangeBroken
@@ -48,7 +49,12 @@ def vllm(delta: dict[str, Any], finish: str | None, at: int) -> bytes:
 def openai(delta: dict[str, Any], finish: str | None, at: int) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     head = {"id": "x", "object": "chat.completion.chunk", "created": 1763749200, "model": "their model"}
-    more = {"service_tier": "default", "system_fingerprint": None, "usage": None, "obfuscation": "Ab3x" * (at % 5)}
+    more = {
+        "service_tier": "default",
+        "system_fingerprint": None,
+        "usage": None,
+        "obfuscation": "Ab3x" * (at % 5),
+    }
     return compact({**head, "choices": [choice], **more})
 
 
@@ -161,9 +167,13 @@ def test_a_stream_says_the_same_cut_at_every_byte(shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
-@pytest.mark.parametrize("before", [b"data: ", b"data:", b"event: message\ndata: ", b": ping\n\ndata: ", b"\n\n\ndata: "])
+@pytest.mark.parametrize(
+    "before", [b"data: ", b"data:", b"event: message\ndata: ", b": ping\n\ndata: ", b"\n\n\ndata: "]
+)
 def test_lines_may_be_written_otherwise(shape: Shape, before: bytes, end: bytes) -> None:
-    stream = stream_of(shape, HOSTILE, before=before.replace(b"\n", b"\r\n") if b"\r" in end else before, end=end)
+    stream = stream_of(
+        shape, HOSTILE, before=before.replace(b"\n", b"\r\n") if b"\r" in end else before, end=end
+    )
     for size in (7, 500, len(stream)):
         assert said_in(read(cut(stream, size))) == "".join(HOSTILE)
 
@@ -178,7 +188,10 @@ def test_no_text_passes_for_the_parts_around_it(text: str) -> None:
 
 @given(
     st.sampled_from(SHAPES),
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(HOSTILE[:20]), max_size=10),
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(HOSTILE[:20]),
+        max_size=10,
+    ),
     st.lists(st.integers(0, 4000), max_size=10),
     st.sampled_from([b"\n\n", b"\r\n\r\n"]),
 )
@@ -188,7 +201,7 @@ def test_whatever_is_said_arrives_however_it_is_cut(
 ) -> None:
     stream = stream_of(shape, said, end=end)
     places = sorted({min(at, len(stream)) for at in cuts} | {0, len(stream)})
-    events = read([stream[a:b] for a, b in zip(places, places[1:], strict=False)])
+    events = read([stream[a:b] for a, b in pairwise(places)])
     assert said_in(events) == decoded_text(events) == "".join(said)
 
 
@@ -242,9 +255,13 @@ def _has_extra(event: Any, extra: dict[str, Any]) -> bool:
 def test_usage_beside_text_is_not_passed_over(extra: bytes) -> None:
     plain = vllm({"content": "a"}, None, 0)
     odd = plain[:-1] + b"," + extra + b"}"
-    stream = b"".join(b"data: " + chunk + b"\n\n" for chunk in (plain, plain, odd, plain, vllm({}, "stop", 0)))
+    stream = b"".join(
+        b"data: " + chunk + b"\n\n" for chunk in (plain, plain, odd, plain, vllm({}, "stop", 0))
+    )
     events = read([stream])
-    assert [event.usage.prompt_tokens for event in events if not isinstance(event, Run) and event.usage] == [5]
+    assert [event.usage.prompt_tokens for event in events if not isinstance(event, Run) and event.usage] == [
+        5
+    ]
 
 
 def test_an_error_beside_text_is_not_passed_over() -> None:
@@ -271,7 +288,9 @@ def test_a_run_whose_text_is_broken_fails_as_an_engine_and_not_as_a_crash() -> N
         decoded_text(events)
 
 
-@pytest.mark.parametrize("text", [b"\\ud83d", b"\\ude00x", b"\\ud83d\\u0041", b"\\\\\\ud83d", b"\xff\xfe", b"a\xe2\x82"])
+@pytest.mark.parametrize(
+    "text", [b"\\ud83d", b"\\ude00x", b"\\ud83d\\u0041", b"\\\\\\ud83d", b"\xff\xfe", b"a\xe2\x82"]
+)
 def test_text_that_is_no_text_is_mended(text: bytes) -> None:
     for place in (0, 2):
         said = [b"a", b"b", b"c"]
@@ -307,7 +326,9 @@ def test_a_finished_answer_needs_no_done() -> None:
     assert said_in(read([TEXT + END + USAGE])) == "a"
 
 
-@pytest.mark.parametrize("stream", [b"", b": ping\n\n", TEXT, TEXT + TEXT, TEXT + USAGE, b"data: [DO", TEXT + END[:-9]])
+@pytest.mark.parametrize(
+    "stream", [b"", b": ping\n\n", TEXT, TEXT + TEXT, TEXT + USAGE, b"data: [DO", TEXT + END[:-9]]
+)
 def test_an_answer_that_stops_before_it_has_finished_is_broken(stream: bytes) -> None:
     for size in (1, len(stream) + 1):
         with pytest.raises(ExchangeBroken):
@@ -323,7 +344,9 @@ def test_an_answer_of_several_choices_has_finished_when_all_have() -> None:
 def test_done_finishes_what_has_not() -> None:
     for stream in (TEXT + DONE, TEXT + USAGE + DONE):
         events = read([stream])
-        finishes = [c.finish_reason for e in events if not isinstance(e, Run) for c in e.choices if c.finish_reason]
+        finishes = [
+            c.finish_reason for e in events if not isinstance(e, Run) for c in e.choices if c.finish_reason
+        ]
         assert finishes == ["stop"]
 
 
@@ -345,7 +368,9 @@ def test_more_empty_lines_than_needed_do_no_harm(blank: bytes) -> None:
     assert said_in(read([stream])) == "aaa"
 
 
-@pytest.mark.parametrize("data", [b"{", b"not json", b"[]", b"7", b'{"choices":7}', b'{"choices":[{"index":"x"}]}'])
+@pytest.mark.parametrize(
+    "data", [b"{", b"not json", b"[]", b"7", b'{"choices":7}', b'{"choices":[{"index":"x"}]}']
+)
 def test_nonsense_is_broken(data: bytes) -> None:
     with pytest.raises(ExchangeBroken):
         read([TEXT + b"data: " + data + b"\n\n" + END + DONE])
@@ -381,5 +406,9 @@ def test_what_was_said_before_an_error_is_not_lost_with_it() -> None:
 
 
 def test_events_without_choices_or_with_null_counts_are_passed_over() -> None:
-    odd = event([], usage={"prompt_tokens": None, "completion_tokens": None}) + event(None) + event([], usage={})
+    odd = (
+        event([], usage={"prompt_tokens": None, "completion_tokens": None})
+        + event(None)
+        + event([], usage={})
+    )
     assert said_in(read([TEXT + odd + END + DONE])) == "a"

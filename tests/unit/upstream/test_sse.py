@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
-from fake_engines import cut
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_engines import cut
 from fondaco.upstream.sse import MAX_EVENT, Blocks, payloads
 from fondaco.upstream.transport import AnswerTooLarge, ExchangeBroken
 
@@ -61,7 +63,7 @@ def test_any_other_event_without_its_empty_line_was_cut_off() -> None:
 
 def test_an_event_without_end_is_given_up() -> None:
     blocks = Blocks()
-    with pytest.raises(AnswerTooLarge):
+    with pytest.raises(AnswerTooLarge):  # noqa: PT012
         for _ in range(MAX_EVENT // 65536 + 2):
             blocks.feed(b"x" * 65536)
 
@@ -75,5 +77,5 @@ _line = st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"").replace
 def test_any_data_comes_through_any_cutting(said: list[bytes], cuts: list[int], end: bytes) -> None:
     stream = b"".join(b"data: " + data + end * 2 for data in said)
     places = sorted({min(at, len(stream)) for at in cuts} | {0, len(stream)})
-    pieces = [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(places)]
     assert read(pieces) == said

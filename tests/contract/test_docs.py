@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from fondaco import errors
@@ -118,7 +117,7 @@ def test_every_command_that_is_shown_is_there(monkeypatch: pytest.MonkeyPatch) -
     helps: dict[tuple[str, ...], str] = {}
     for words, options in shown:
         if words not in helps:
-            ran = CliRunner().invoke(get_command(app), [*words, "--help"])
+            ran = CliRunner().invoke(app, [*words, "--help"])
             assert ran.exit_code == 0, words
             helps[words] = ran.output
         for option in options:

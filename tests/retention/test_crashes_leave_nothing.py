@@ -130,6 +130,10 @@ def describe(error):
 async def fails(self, account, request):
     if request.user == "raises":
         raise RuntimeError(f"cannot read {request.messages[0].content}")
+    body = msgspec.json.encode(request)
+    print("body:", body, file=sys.stderr, flush=True)
+    with open(os.path.join(os.environ["TMPDIR"], "spool"), "ab") as spool:
+        spool.write(base64.encodebytes(body))
     return await begin(self, account, request)
 
 Routes.find = overheard

@@ -7,6 +7,7 @@ without the keys that were not there.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Raw
@@ -155,11 +156,31 @@ ChatMessage = (
 )
 
 
-def one_spelling(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """The conversation in OpenAI's present spelling, without empty turns of the assistant's. Changes them in place.
+# Classes are compared by identity: `isinstance` on a struct costs ten times as much, and these are on every request.
+_SPEAKERS = frozenset({SystemMessage, UserMessage})
+_beside_words = attrgetter(
+    "tool_calls", "function_call", "reasoning_content", "reasoning_details", "thought_signature"
+)
+_NOTHING = (None,) * 5
 
-    Classes are compared by identity: `isinstance` on a struct costs ten times as much, and this is on every request.
-    """
+
+def unusual(messages: list[ChatMessage]) -> list[int]:
+    """Where in the conversation somebody does more than say plain text; most often nowhere, or in a turn or two."""
+    return [
+        at
+        for at, message in enumerate(messages)
+        if type(message.content) is not str or (type(message) not in _SPEAKERS and _has_more(message))
+    ]
+
+
+def _has_more(message: ChatMessage) -> bool:
+    return type(message) is not AssistantMessage or not message.content or _beside_words(message) != _NOTHING
+
+
+def one_spelling(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """The conversation in OpenAI's present spelling, without empty turns of the assistant's. Changes them in place."""
+    if all(type(messages[at]) is UserMessage for at in unusual(messages)):
+        return messages
     told: list[ChatMessage] = []
     called: str | None = None
     for index, message in enumerate(messages):

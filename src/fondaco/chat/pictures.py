@@ -34,11 +34,9 @@ _NO_URLS = "http(s) URLs are not fetched by this server yet: send the content as
 
 def has_media(messages: list[ChatMessage]) -> bool:
     """Whether any part is more than text."""
-    for message in messages:
-        if type(message) is UserMessage and type(message.content) is list:
-            for part in message.content:
-                if type(part) not in _PLAIN:
-                    return True
+    for message in [each for each in messages if type(each.content) is list]:
+        if type(message) is UserMessage and any(type(part) not in _PLAIN for part in message.content):
+            return True
     return False
 
 

@@ -110,6 +110,11 @@ def _local(
     most = resolved.model.max_completion_tokens
     body.max_tokens = min(limit, most) if limit else most
     body.repeat_penalty = _given(request.repetition_penalty)
+    # What `/models` says a model's defaults are, the engine must be told: it has its own.
+    if request.temperature is None:
+        body.temperature = resolved.model.temperature
+    if request.top_p is None:
+        body.top_p = resolved.model.top_p
     _dynamic_temperature(request, body)
     calls: CallReader | None = None
     if forced:

@@ -22,6 +22,7 @@ from fondaco.chat.messages import (
     UserMessage,
     UserPart,
     VideoPart,
+    unusual,
 )
 from fondaco.chat.tools import FunctionSpec
 from fondaco.clock import Clock
@@ -77,20 +78,26 @@ class PromptBuilder:
         built: list[Any] = []
         if heads:
             built.append({"role": "system", "content": "\n\n".join(heads)})
-        turn = _as_text(messages) if listed_tools is not None else _as_wire
-        last = len(messages) - 1
-        built += [
-            made for at in range(rest, last + 1) if (made := turn(messages[at], at == last)) is not None
-        ]
+        if listed_tools is not None:
+            turn = _as_text(messages)
+            last = len(messages) - 1
+            turns = [turn(messages[at], at == last) for at in range(rest, len(messages))]
+            built += [made for made in turns if made is not None]
+            return built
+        # Plain turns go as they are; only the others are made anew, from the end, since some fall away.
+        first = len(built) - rest
+        built += messages[rest:] if rest else messages
+        for at in reversed(unusual(messages)):
+            if at >= rest:
+                made = _as_wire(messages[at])
+                built[first + at : first + at + 1] = () if made is None else (made,)
         return built
 
 
-def _as_wire(message: ChatMessage, last: bool) -> Any:
+def _as_wire(message: ChatMessage) -> Any:
     """A turn as it is, less what engines may stumble over; None for one that says nothing."""
     if type(message) is UserMessage:
         return message if type(message.content) is str else _parts(message)
-    if type(message) is AssistantMessage and type(message.content) is str and not message.tool_calls:
-        return {"role": "assistant", "content": message.content} if message.content else None
     if isinstance(message, AssistantMessage):
         calls = message.tool_calls
         if not calls and not message.content:
@@ -140,6 +147,6 @@ def _as_text(messages: list[ChatMessage]) -> Any:
             return {"role": "assistant", "content": tool_prompt.past_calls(message)}
         if isinstance(message, (ToolMessage, FunctionMessage)):
             return {"role": "user", "content": tool_prompt.result(message, names, last=last)}
-        return _as_wire(message, last)
+        return _as_wire(message)
 
     return turn

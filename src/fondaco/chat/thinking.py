@@ -39,7 +39,8 @@ class Thinking:
             return
         mind = self._minds.get(choice.index)
         if mind is None and self._show == "field" and not self._prefilled and _plainly_said(delta):
-            self._minds[choice.index] = _Mind(False, anywhere=False, outside=True)
+            if choice.finish_reason is None:
+                self._minds[choice.index] = _Mind(False, anywhere=False, outside=True)
             return
         if mind is None:
             mind = self._minds[choice.index] = _Mind(self._prefilled, anywhere=self._show == "nothing")

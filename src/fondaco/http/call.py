@@ -34,8 +34,7 @@ class Call:
     """One HTTP request. `caller` is set once the route's access rule has been met; None on open routes."""
 
     __slots__ = (
-        "_parts",
-        "_size",
+        "_body",
         "_waiter",
         "caller",
         "client",
@@ -50,6 +49,7 @@ class Call:
         "path_params",
         "query_string",
         "request_id",
+        "size",
         "started",
         "template",
         "too_large",
@@ -81,8 +81,9 @@ class Call:
         """The client wants the connection closed after the answer."""
         self.old = False
         """The client speaks HTTP/1.0."""
-        self._parts: list[bytes] = []
-        self._size = 0
+        self.size = 0
+        """How much of the body has come."""
+        self._body: bytes | bytearray = b""
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -97,7 +98,7 @@ class Call:
         return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
 
     async def json_body(self) -> Content[bytes]:
-        """The body of a request that must be JSON, not yet read. Raises UnsupportedContentType, PayloadTooLarge."""
+        """The body of a request that must be JSON, once: it is not kept here. Raises UnsupportedContentType, PayloadTooLarge."""
         kind = self.headers.get(b"content-type")
         if kind is not None and kind != b"application/json":
             bare = kind.partition(b";")[0].strip().lower()
@@ -105,16 +106,15 @@ class Call:
                 raise UnsupportedContentType("Invalid request content-type: it must be application/json")
         if not self.complete:
             await self.wait_whole()
-        return Content(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+        body, self._body = self._body, b""
+        return Content(body if type(body) is bytes else bytes(body))
 
     async def wait_whole(self) -> None:
         """Until the whole body is in. Raises PayloadTooLarge as soon as it is known to be, and ClientGone."""
-        if (
-            self.headers.get(b"expect", b"").lower() == b"100-continue"
-            and not self._parts
-            and not self.too_large
-        ):
-            self.client.continue_body()
+        if not (self.complete or self.size or self.too_large or self.old):
+            expected = self.headers.get(b"expect")
+            if expected is not None and expected.strip().lower() == b"100-continue":
+                self.client.continue_body()
         while not self.complete:
             if self.too_large:
                 raise PayloadTooLarge
@@ -126,16 +126,23 @@ class Call:
     # Called by the connection as the body comes in.
 
     def take(self, piece: bytes, limit: int) -> None:
-        self._size += len(piece)
-        if self._size > limit:
+        before = self.size
+        self.size += len(piece)
+        if self.size > limit:
             self.overflow()
+        elif not before:
+            self._body = piece
+        elif type(self._body) is bytearray:
+            self._body += piece
         else:
-            self._parts.append(piece)
+            # Not a list of pieces: of very small ones that would take many times the body's size.
+            self._body = bytearray(self._body)
+            self._body += piece
 
     def overflow(self) -> None:
         """The body is longer than is taken: it is thrown away."""
         self.too_large = True
-        self._parts.clear()
+        self._body = b""
         self._wake()
 
     def finish(self) -> None:

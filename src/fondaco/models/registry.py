@@ -45,10 +45,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """The name is another model's, which is not here."""
     suffix: Mapping[str, str]
     """`venice_parameters` that the name carries; they override the body's. Booleans are `true` or `false`."""
-
-    @property
-    def model(self) -> Model:
-        return self.served.model
+    model: Model
+    """The served model's facts."""
 
 
 class Registry:
@@ -250,7 +248,13 @@ class Registry:
         if hit is None:
             raise ModelNotFound(self._not_found(name, base, kind))
         served, stand_in = hit
-        return Resolved(served=served, asked=name, stand_in=stand_in, suffix=suffixes.parse(suffix))
+        return Resolved(
+            served=served,
+            asked=name,
+            stand_in=stand_in,
+            suffix=suffixes.parse(suffix),
+            model=served.model,
+        )
 
     def _split(self, name: str) -> tuple[str, str]:
         """Name and suffix; an id that has a colon itself (`llama3.2:3b`) is not cut."""

@@ -57,10 +57,12 @@ class Gateway:
         """Until the default model can answer."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                with urllib.request.urlopen(self.root + "/readyz", timeout=5) as answer:
-                    if answer.status == 200:
-                        return
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError),
+                urllib.request.urlopen(self.root + "/readyz", timeout=5) as answer,
+            ):
+                if answer.status == 200:
+                    return
             time.sleep(0.1)
         raise AssertionError(f"the default model does not become ready:\n{self.output}")
 

@@ -66,6 +66,7 @@ class App:
         self._database = Database(settings.server.data_dir)
         self._access: AccessLog | None = None
         self._edge: Edge | None = None
+        self._was_ready = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = contextlib.AsyncExitStack()
 
@@ -143,10 +144,14 @@ class App:
         if not isinstance(default.serving, LocalServing):
             return Readiness(ready=True, model=name, state="bound")
         state = self.local.state(name)
+        # An engine that idled out, or was ended, starts again with the next request.
+        asleep = state == "stopped" and self._was_ready and self.local.is_here(name)
+        ready = state == "ready" or asleep
+        self._was_ready = self._was_ready or ready
         percent = None
         if (progress := self.local.progress(name)) is not None and progress.total:
             percent = 100 * progress.done // progress.total
-        return Readiness(ready=state == "ready", model=name, state=state, percent=percent)
+        return Readiness(ready=ready, model=name, state=state, percent=percent)
 
     async def _keep_fresh(self) -> None:
         """See weights that came or went, by whichever process, and what loaded engines say of their context."""

@@ -24,6 +24,9 @@ from fondaco.http.validation import decode
 from fondaco.settings import Binding, GgufModel, Settings
 from gateways import Gateway
 
+# A fresh machine fetches weights within the first test that needs them.
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])

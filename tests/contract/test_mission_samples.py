@@ -120,40 +120,6 @@ def test_the_conversation_over_several_turns(client: OpenAI) -> None:
     assert again.usage.prompt_tokens > response.usage.prompt_tokens
 
 
-def test_the_function_calling_sample(coder_gateway: Gateway) -> None:
-    body = {
-        "model": "zai-org-glm-4.7",
-        "messages": [{"role": "user", "content": "What's the weather in SF?"}],
-        "tools": [
-            {
-                "type": "function",
-                "function": {
-                    "name": "get_weather",
-                    "description": "Get current weather",
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"location": {"type": "string"}},
-                        "required": ["location"],
-                    },
-                },
-            }
-        ],
-        "temperature": 0,  # Not in the sample, but a test should not throw dice.
-    }
-    status, text, _ = posted(coder_gateway, json.dumps(body))
-    answer = json.loads(text)
-    assert status == 200
-    assert answer["model"] == CODER
-    assert answer["choices"][0]["finish_reason"] == "tool_calls"
-    (call,) = answer["choices"][0]["message"]["tool_calls"]
-    assert call["function"]["name"] == "get_weather"
-    assert json.loads(call["function"]["arguments"])["location"] in (
-        "SF",
-        "San Francisco",
-        "San Francisco, CA",
-    )
-
-
 def test_the_structured_output_sample(coder_gateway: Gateway) -> None:
     body = {
         "model": "venice-uncensored",
@@ -196,6 +162,40 @@ def test_the_answer_from_a_retrieved_context(coder_gateway: Gateway) -> None:
             max_tokens=40,
         )
     assert "Mill Lane" in (response.choices[0].message.content or "")
+
+
+def test_the_function_calling_sample(coder_gateway: Gateway) -> None:
+    body = {
+        "model": "zai-org-glm-4.7",
+        "messages": [{"role": "user", "content": "What's the weather in SF?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    "description": "Get current weather",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"location": {"type": "string"}},
+                        "required": ["location"],
+                    },
+                },
+            }
+        ],
+        "temperature": 0,  # Not in the sample, but a test should not throw dice.
+    }
+    status, text, _ = posted(coder_gateway, json.dumps(body))
+    answer = json.loads(text)
+    assert status == 200
+    assert answer["model"] == CODER
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    assert json.loads(call["function"]["arguments"])["location"] in (
+        "SF",
+        "San Francisco",
+        "San Francisco, CA",
+    )
 
 
 def test_venice_parameters_go_in_the_extra_body(client: OpenAI) -> None:

@@ -218,6 +218,128 @@ def test_a_limit_ends_the_answer_with_length(tiny: OpenAI, field: str) -> None:
     assert answer.usage.completion_tokens == 5
 
 
+# Tools. Those that ask the larger model stand together: it has most of their prompt in its cache.
+
+
+def test_auto_calls_the_tool_that_fits(coder: OpenAI) -> None:
+    answer = ask(coder, "What's the weather in Paris?", tools=[WEATHER])
+    assert called(answer.choices[0].message) == [("get_weather", {"location": "Paris"})]
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_a_tools_result_comes_back_as_an_answer_in_words(coder: OpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "What's the weather in Paris?"}]
+    first = ask(coder, messages, tools=[WEATHER])
+    message = first.choices[0].message
+    (call,) = message.tool_calls
+    # As a dump it carries every null that the client knows of: refusal, audio, function_call, annotations …
+    messages.append(message.model_dump())
+    told = json.dumps({"temperature_c": 17, "sky": "foggy"})
+    messages.append({"role": "tool", "tool_call_id": call.id, "content": told})
+    second = ask(coder, messages, tools=[WEATHER])
+    assert called(second.choices[0].message) == []
+    assert "fog" in second.choices[0].message.content.lower()
+    assert second.choices[0].finish_reason == "stop"
+
+
+def test_required_makes_parallel_calls(coder: OpenAI) -> None:
+    asked = "What's the weather in Paris and in London? Call get_weather once for each city."
+    answer = ask(coder, asked, tools=[WEATHER], tool_choice="required", max_tokens=160)
+    assert called(answer.choices[0].message) == [
+        ("get_weather", {"location": "Paris"}),
+        ("get_weather", {"location": "London"}),
+    ]
+
+
+def test_streamed_pieces_of_calls_add_up(coder: OpenAI) -> None:
+    asked = "What's the weather in Paris and in London? Call get_weather once for each city."
+    calls: dict[int, dict[str, str]] = {}
+    reasons = []
+    for chunk in ask(coder, asked, tools=[WEATHER], tool_choice="required", max_tokens=160, stream=True):
+        pieces = chunk.choices[0].delta.tool_calls or []
+        assert len({piece.index for piece in pieces}) == len(pieces), "one piece a call in each chunk"
+        for piece in pieces:
+            call = calls.setdefault(piece.index, {"id": "", "name": "", "arguments": ""})
+            call["id"] += piece.id or ""
+            call["name"] += piece.function.name or ""
+            call["arguments"] += piece.function.arguments or ""
+        reasons.append(chunk.choices[0].finish_reason)
+    assert [json.loads(calls[at]["arguments"]) for at in sorted(calls)] == [
+        {"location": "Paris"},
+        {"location": "London"},
+    ]
+    assert {call["name"] for call in calls.values()} == {"get_weather"}
+    assert len({call["id"] for call in calls.values()}) == 2
+    assert reasons[-1] == "tool_calls"
+    assert set(reasons[:-1]) == {None}
+
+
+def test_auto_answers_in_words_when_no_tool_fits(coder: OpenAI) -> None:
+    answer = ask(coder, "Hello! Who are you?", tools=[WEATHER])
+    assert called(answer.choices[0].message) == []
+    assert answer.choices[0].message.content
+
+
+def test_required_calls_a_tool_whatever_the_model_would_say(tiny: OpenAI) -> None:
+    tools = [WEATHER, CLOCK]
+    answer = ask(
+        tiny, "Hello!", tools=tools, tool_choice="required", parallel_tool_calls=False, max_tokens=120
+    )
+    ((name, arguments),) = called(answer.choices[0].message)
+    assert jsonschema_rs.is_valid(_parameters(name), arguments)
+    assert answer.choices[0].message.content is None
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_a_named_tool_is_the_one_that_is_called(tiny: OpenAI) -> None:
+    named = {"type": "function", "function": {"name": "get_time"}}
+    answer = ask(
+        tiny, "What's the weather in Paris?", tools=[WEATHER, CLOCK], tool_choice=named, max_tokens=80
+    )
+    (call,) = called(answer.choices[0].message)
+    assert call[0] == "get_time"
+    assert jsonschema_rs.is_valid(_parameters("get_time"), call[1])
+
+
+def test_none_calls_no_tool(coder: OpenAI) -> None:
+    answer = ask(coder, "What's the weather in Paris?", tools=[WEATHER], tool_choice="none")
+    assert called(answer.choices[0].message) == []
+    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_tool_without_parameters_is_called_with_an_empty_object(tiny: OpenAI) -> None:
+    answer = ask(tiny, "What is the server's status?", tools=[STATUS], tool_choice="required", max_tokens=80)
+    name, arguments = called(answer.choices[0].message)[0]
+    assert (name, arguments) == ("get_status", {})
+
+
+def test_parallel_calls_can_be_turned_off(tiny: OpenAI) -> None:
+    asked = "What's the weather in Paris and in London? Call get_weather once for each city."
+    answer = ask(
+        tiny, asked, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=160
+    )
+    assert len(called(answer.choices[0].message)) == 1
+
+
+def test_the_clients_own_accumulator_understands_streamed_calls(tiny: OpenAI) -> None:
+    with tiny.chat.completions.stream(
+        model="default",
+        messages=[{"role": "user", "content": "What's the weather in Paris?"}],
+        tools=[WEATHER],  # pyright: ignore[reportArgumentType]
+        tool_choice="required",
+        parallel_tool_calls=False,
+        temperature=0,
+        max_tokens=80,
+    ) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert "tool_calls.function.arguments.done" in kinds
+    ((name, arguments),) = called(final.choices[0].message)
+    assert name == "get_weather"
+    assert jsonschema_rs.is_valid(_parameters(name), arguments)
+
+
 # Answers in a form.
 
 
@@ -262,128 +384,6 @@ def test_json_object_gives_one_bare_object(coder: OpenAI) -> None:
     assert answer.choices[0].finish_reason == "stop"
     assert told["name"] == "Tom"
     assert "age" in told
-
-
-# Tools.
-
-
-def test_auto_calls_the_tool_that_fits(coder: OpenAI) -> None:
-    answer = ask(coder, "What's the weather in Paris?", tools=[WEATHER])
-    assert called(answer.choices[0].message) == [("get_weather", {"location": "Paris"})]
-    assert answer.choices[0].finish_reason == "tool_calls"
-
-
-def test_auto_answers_in_words_when_no_tool_fits(coder: OpenAI) -> None:
-    answer = ask(coder, "Hello! Who are you?", tools=[WEATHER])
-    assert called(answer.choices[0].message) == []
-    assert answer.choices[0].message.content
-
-
-def test_required_calls_a_tool_whatever_the_model_would_say(tiny: OpenAI) -> None:
-    tools = [WEATHER, CLOCK]
-    answer = ask(
-        tiny, "Hello!", tools=tools, tool_choice="required", parallel_tool_calls=False, max_tokens=120
-    )
-    ((name, arguments),) = called(answer.choices[0].message)
-    assert jsonschema_rs.is_valid(_parameters(name), arguments)
-    assert answer.choices[0].message.content is None
-    assert answer.choices[0].finish_reason == "tool_calls"
-
-
-def test_a_named_tool_is_the_one_that_is_called(tiny: OpenAI) -> None:
-    named = {"type": "function", "function": {"name": "get_time"}}
-    answer = ask(
-        tiny, "What's the weather in Paris?", tools=[WEATHER, CLOCK], tool_choice=named, max_tokens=80
-    )
-    (call,) = called(answer.choices[0].message)
-    assert call[0] == "get_time"
-    assert jsonschema_rs.is_valid(_parameters("get_time"), call[1])
-
-
-def test_none_calls_no_tool(coder: OpenAI) -> None:
-    answer = ask(coder, "What's the weather in Paris?", tools=[WEATHER], tool_choice="none")
-    assert called(answer.choices[0].message) == []
-    assert answer.choices[0].message.content
-    assert answer.choices[0].finish_reason in ("stop", "length")
-
-
-def test_a_tool_without_parameters_is_called_with_an_empty_object(tiny: OpenAI) -> None:
-    answer = ask(tiny, "What is the server's status?", tools=[STATUS], tool_choice="required", max_tokens=80)
-    name, arguments = called(answer.choices[0].message)[0]
-    assert (name, arguments) == ("get_status", {})
-
-
-def test_required_makes_parallel_calls(coder: OpenAI) -> None:
-    asked = "What's the weather in Paris and in London? Call get_weather once for each city."
-    answer = ask(coder, asked, tools=[WEATHER], tool_choice="required", max_tokens=160)
-    assert called(answer.choices[0].message) == [
-        ("get_weather", {"location": "Paris"}),
-        ("get_weather", {"location": "London"}),
-    ]
-
-
-def test_parallel_calls_can_be_turned_off(tiny: OpenAI) -> None:
-    asked = "What's the weather in Paris and in London? Call get_weather once for each city."
-    answer = ask(
-        tiny, asked, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=160
-    )
-    assert len(called(answer.choices[0].message)) == 1
-
-
-def test_streamed_pieces_of_calls_add_up(coder: OpenAI) -> None:
-    asked = "What's the weather in Paris and in London? Call get_weather once for each city."
-    calls: dict[int, dict[str, str]] = {}
-    reasons = []
-    for chunk in ask(coder, asked, tools=[WEATHER], tool_choice="required", max_tokens=160, stream=True):
-        pieces = chunk.choices[0].delta.tool_calls or []
-        assert len({piece.index for piece in pieces}) == len(pieces), "one piece a call in each chunk"
-        for piece in pieces:
-            call = calls.setdefault(piece.index, {"id": "", "name": "", "arguments": ""})
-            call["id"] += piece.id or ""
-            call["name"] += piece.function.name or ""
-            call["arguments"] += piece.function.arguments or ""
-        reasons.append(chunk.choices[0].finish_reason)
-    assert [json.loads(calls[at]["arguments"]) for at in sorted(calls)] == [
-        {"location": "Paris"},
-        {"location": "London"},
-    ]
-    assert {call["name"] for call in calls.values()} == {"get_weather"}
-    assert len({call["id"] for call in calls.values()}) == 2
-    assert reasons[-1] == "tool_calls"
-    assert set(reasons[:-1]) == {None}
-
-
-def test_the_clients_own_accumulator_understands_streamed_calls(tiny: OpenAI) -> None:
-    with tiny.chat.completions.stream(
-        model="default",
-        messages=[{"role": "user", "content": "What's the weather in Paris?"}],
-        tools=[WEATHER],  # pyright: ignore[reportArgumentType]
-        tool_choice="required",
-        parallel_tool_calls=False,
-        temperature=0,
-        max_tokens=80,
-    ) as stream:
-        kinds = {event.type for event in stream}
-        final = stream.get_final_completion()
-    assert "tool_calls.function.arguments.done" in kinds
-    ((name, arguments),) = called(final.choices[0].message)
-    assert name == "get_weather"
-    assert jsonschema_rs.is_valid(_parameters(name), arguments)
-
-
-def test_a_tools_result_comes_back_as_an_answer_in_words(coder: OpenAI) -> None:
-    messages: list[Any] = [{"role": "user", "content": "What's the weather in Paris?"}]
-    first = ask(coder, messages, tools=[WEATHER])
-    message = first.choices[0].message
-    (call,) = message.tool_calls
-    # As a dump it carries every null that the client knows of: refusal, audio, function_call, annotations …
-    messages.append(message.model_dump())
-    told = json.dumps({"temperature_c": 17, "sky": "foggy"})
-    messages.append({"role": "tool", "tool_call_id": call.id, "content": told})
-    second = ask(coder, messages, tools=[WEATHER])
-    assert called(second.choices[0].message) == []
-    assert "fog" in second.choices[0].message.content.lower()
-    assert second.choices[0].finish_reason == "stop"
 
 
 # Headers and errors.

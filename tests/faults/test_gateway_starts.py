@@ -54,6 +54,7 @@ def test_a_taken_port_is_one_line_that_names_the_port_and_the_option(tmp_path: P
     assert not (tmp_path / "data").exists(), "nothing was begun"
 
 
+@pytest.mark.long
 def test_an_address_that_is_not_ours_is_one_line(tmp_path: Path) -> None:
     assert "192.0.2.1" in the_line(serve(tmp_path, "--host", "192.0.2.1", "--port", "0"))
 
@@ -101,6 +102,7 @@ def test_a_bad_setting_is_one_line_that_names_it(tmp_path: Path, config: str, to
     assert all(word in line for word in told), line
 
 
+@pytest.mark.long
 def test_a_bad_variable_is_one_line_that_names_it(tmp_path: Path) -> None:
     line = the_line(serve(tmp_path, "--port", "0", FONDACO_SERVER__DRAIN_SECONDS="soon"))
     assert "drain_seconds" in line.lower()
@@ -117,9 +119,6 @@ def test_a_config_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert missing in the_line(serve(tmp_path, "--port", "0", "--config", missing))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=subprocess.TimeoutExpired, reason="it starts, and tries to fetch it for ever"
-)
 def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
     assert "no-such.gguf" in the_line(
         serve(tmp_path, "--port", "0", "--model", str(tmp_path / "no-such.gguf"), timeout=5)
@@ -155,7 +154,6 @@ def test_offline_without_weights_it_starts_and_says_so(tmp_path: Path) -> None:
         assert (status, told["ready"]) == (503, False)
 
 
-@pytest.mark.xfail(strict=True, reason="it answers 404 MODEL_NOT_FOUND")
 def test_offline_without_weights_a_chat_is_told_that_the_model_is_offline(tmp_path: Path) -> None:
     env = {"FONDACO_WEIGHTS__CACHE_DIR": str(tmp_path / "cache")}
     with running(tmp_path / "house", "--offline", env=env) as gateway:
@@ -166,6 +164,7 @@ def test_offline_without_weights_a_chat_is_told_that_the_model_is_offline(tmp_pa
             assert "offline" in told["error"].lower(), told
 
 
+@pytest.mark.long
 def test_offline_a_model_asked_for_by_name_whose_weights_are_not_there_is_one_line(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     line = the_line(

@@ -126,7 +126,9 @@ def test_the_drain_ends_after_its_seconds(tmp_path: Path) -> None:
         assert b"finish_reason" not in rest_of(hanging)
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGINT]])
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGINT], pytest.param([signal.SIGINT, signal.SIGINT], marks=pytest.mark.long)]
+)
 def test_ctrl_c_is_the_same(tmp_path: Path, signals: list[signal.Signals]) -> None:
     model = "paced" if len(signals) == 1 else "hangs"
     with serving(tmp_path) as gateway, begin(gateway, model) as stream:

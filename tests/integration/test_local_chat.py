@@ -96,7 +96,8 @@ def test_a_prompt_that_comes_again_is_not_read_again(tiny_gateway: Gateway) -> N
     first = chat(tiny_gateway, said, max_tokens=4)["usage"]
     again = chat(tiny_gateway, said, max_tokens=4)["usage"]
     assert again["prompt_tokens"] == first["prompt_tokens"]
-    assert first["prompt_tokens_details"]["cached_tokens"] < first["prompt_tokens"] / 2
+    # At first no more than the server's own prompt was known.
+    assert first["prompt_tokens_details"]["cached_tokens"] < first["prompt_tokens"] - 40
     # The engine reads the last token again, for it needs a place to go on from.
     assert again["prompt_tokens_details"]["cached_tokens"] >= first["prompt_tokens"] - 8
 

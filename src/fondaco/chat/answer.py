@@ -19,6 +19,7 @@ from fondaco.chat.answer_wire import (
 from fondaco.chat.options import Options
 from fondaco.chat.service import ChatAnswer
 from fondaco.chat.tally import Tally
+from fondaco.content import Sealed
 from fondaco.ids import tool_call_id
 from fondaco.upstream.chat_stream import Run
 from fondaco.upstream.wire import NOTHING, EngineChoice
@@ -116,7 +117,7 @@ def echoed(options: Options) -> bytes:
     return _encoder.encode(echo(options))
 
 
-class _Logprobs(msgspec.Struct):
+class _Logprobs(Sealed):
     content: list[Raw] | None = None
 
 

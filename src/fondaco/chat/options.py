@@ -9,12 +9,13 @@ from operator import attrgetter
 import msgspec
 
 from fondaco.chat.wire import VeniceParameters, WebSearch
+from fondaco.content import Sealed
 from fondaco.errors import InvalidRequest, Issue
 
 _NOT_BUILT = "is not available on this server yet: leave it out or turn it off"
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class Options(Sealed, frozen=True, kw_only=True):  # pyright: ignore[reportGeneralTypeIssues]
     """The effective values, as the answer echoes them."""
 
     enable_web_search: WebSearch = "off"

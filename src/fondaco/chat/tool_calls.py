@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fondaco.content import Sealed
 from fondaco.ids import tool_call_id
 from fondaco.upstream.wire import EngineChoice, EngineFunction, EngineToolCall
 
@@ -377,7 +378,7 @@ class _ProseReader:
         return name, msgspec.json.encode(arguments or {}).decode()
 
 
-class _Said(msgspec.Struct):
+class _Said(Sealed):
     """The ways in which models write a call."""
 
     name: str | None = None

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
+
+from fondaco.errors import FondacoError
 
 if TYPE_CHECKING:
     from fondaco.settings import Settings
+
+
+class NoSuchModel(FondacoError):
+    """`--model` names a file that is not there."""
 
 
 def with_default_model(settings: Settings, model: str | None) -> Settings:
@@ -19,6 +25,8 @@ def with_default_model(settings: Settings, model: str | None) -> Settings:
     models = settings.models
     if not (model.startswith("hf:") or model.endswith(".gguf")):
         return settings.model_copy(update={"models": models.model_copy(update={"default": model})})
+    if not model.startswith("hf:") and not Path(model).is_file():
+        raise NoSuchModel(f"--model: there is no file {model}")
     name = re.sub(r"[^a-z0-9._-]+", "-", PurePath(model).stem.lower())
     gguf = {**models.gguf, name: models.gguf.get(name) or GgufModel(path=model)}
     return settings.model_copy(update={"models": models.model_copy(update={"default": name, "gguf": gguf})})

@@ -28,6 +28,13 @@ class FetchProgress:
         self._view: _Bars | _Lines | None = None
         self._stop: Callable[[], None] | None = None
 
+    def say(self, line: str) -> None:
+        """Print a line beside the bars, whole whatever the terminal's width."""
+        if isinstance(self._view, _Bars):
+            self._view.say(line)
+        else:
+            print(line, file=self._file, flush=True)
+
     def __enter__(self) -> Self:
         self._view = _Bars(self._file) if self._file.isatty() else _Lines(self._file)
         self._stop = self._store.watch(self._view.show)
@@ -103,6 +110,9 @@ class _Bars:
             self._bars.console.print(f"from {progress.source}", highlight=False)
         told = " ".join(_speed(progress))
         self._bars.update(task, completed=progress.done, total=progress.total, told=told)
+
+    def say(self, line: str) -> None:
+        self._bars.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def close(self) -> None:
         self._bars.stop()

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fondaco.app import App
+    from fondaco.cli.progress import FetchProgress
     from fondaco.http.server import Server
     from fondaco.keys.service import FirstKeys
     from fondaco.settings import Settings
+
+    Say = Callable[[str], None]
 
 BACKLOG = 2048
 
@@ -101,13 +106,14 @@ async def _serve(settings: Settings, bound: socket.socket) -> None:
     install_loop_handler(asyncio.get_running_loop())
     app = App(settings)
     host, port = bound.getsockname()[:2]
-    with FetchProgress(app.weights):
-        _announce(app)
+    with FetchProgress(app.weights) as progress:
+        say = _speaker(progress)
+        _announce(app, say)
         server = Server(app.handle, Limits(body=settings.server.max_body_bytes))
         try:
             first = await app.start()
             await server.start(bound)
-            _greet(app, host, port, first)
+            _greet(app, host, port, first, say)
             _settle_memory()
             with _signals() as signalled:
                 await signalled.get()
@@ -146,7 +152,17 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _announce(app: App) -> None:
+def _speaker(progress: FetchProgress) -> Say:
+    """Says lines beside the bars. Nobody reading them is no reason to stop serving."""
+
+    def say(line: str) -> None:
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            progress.say(line)
+
+    return say
+
+
+def _announce(app: App, say: Say) -> None:
     """What will be fetched, how much and where to, before anything is."""
     from fondaco.cli.progress import megabytes
     from fondaco.models.serving import LocalServing
@@ -154,11 +170,11 @@ def _announce(app: App) -> None:
     default = app.default()
     if default is None:
         if not app.runtime:
-            _say(
+            say(
                 "No local engine is installed (pip install 'fondaco[local]') and no model is bound in fondaco.toml."
             )
         elif app.settings.weights.offline:
-            _say(
+            say(
                 f"Offline, and no text model's weights are in {app.weights.folder}: start once without --offline."
             )
         return
@@ -172,28 +188,28 @@ def _announce(app: App) -> None:
     for weight in wanted:
         size = megabytes(weight.size) if weight.size else "size unknown"
         if app.settings.weights.offline:
-            _say(f"Offline, and the weights of {default.model.id} are not there: {weight.name} ({size}).")
+            say(f"Offline, and the weights of {default.model.id} are not there: {weight.name} ({size}).")
         else:
-            _say(f"Fetching {weight.name} ({size}, {weight.licence}) to {app.weights.folder}")
+            say(f"Fetching {weight.name} ({size}, {weight.licence}) to {app.weights.folder}")
 
 
-def _greet(app: App, host: str, port: int, first: FirstKeys | None) -> None:
+def _greet(app: App, host: str, port: int, first: FirstKeys | None, say: Say) -> None:
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     base = f"http://{shown}:{port}/api/v1"
     default = app.default()
-    _say(f"Fondaco listens on {base}")
+    say(f"Fondaco listens on {base}")
     if app.settings.server.docs:
-        _say(f"API page: http://{shown}:{port}/docs")
+        say(f"API page: http://{shown}:{port}/docs")
     if default is not None:
-        _say(f"Default model: {default.model.id}")
+        say(f"Default model: {default.model.id}")
         if default.model.id == "qwen2.5-coder-0.5b-instruct" and not app.settings.weights.offline:
-            _say("A better one (1.1 GB): fondaco models pull qwen2.5-coder-1.5b-instruct")
+            say("A better one (1.1 GB): fondaco models pull qwen2.5-coder-1.5b-instruct")
     if first is None:
         return
     if not sys.stdout.isatty():
-        _say("First keys were made but are not shown here. To make one: fondaco keys create")
+        say("First keys were made but are not shown here. To make one: fondaco keys create")
         return
-    _say(
+    say(
         f"\nYour keys, shown this once:\n  admin      {first.admin.token}\n  inference  {first.inference.token}\n\n"
         "Try it:\n"
         f"  curl {base}/chat/completions \\\n"
@@ -204,8 +220,3 @@ def _greet(app: App, host: str, port: int, first: FirstKeys | None) -> None:
         '  answer = client.chat.completions.create(model="default", messages=[{"role": "user", "content": "Hello"}])\n'
         "  print(answer.choices[0].message.content)\n"
     )
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(BrokenPipeError, ValueError):
-        print(line, flush=True)

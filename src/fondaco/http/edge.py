@@ -157,7 +157,17 @@ def bearer(call: Call) -> bytes | None:
 
 def _compressed(call: Call, reply: Reply, headers: list[Header]) -> bytes:
     headers.append((b"vary", b"accept-encoding"))
-    if len(reply.body) < GZIP_FROM or b"gzip" not in call.headers.get(b"accept-encoding", b""):
+    if len(reply.body) < GZIP_FROM or not _takes_gzip(call.headers.get(b"accept-encoding", b"")):
         return reply.body
     headers.append((b"content-encoding", b"gzip"))
     return gzip.compress(reply.body, compresslevel=1, mtime=0)
+
+
+def _takes_gzip(accepted: bytes) -> bool:
+    if b"gzip" not in accepted:
+        return False
+    for coding in accepted.split(b","):
+        name, _, quality = coding.replace(b" ", b"").partition(b";q=")
+        if name == b"gzip":
+            return quality.strip(b"0.") != b"" or not quality
+    return False

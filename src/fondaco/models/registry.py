@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from fondaco.errors import ModelNotFound
+from fondaco.errors import ModelNotFound, ModelOffline
 from fondaco.models import suffix as suffixes
 from fondaco.models.catalogue import Catalogue
 from fondaco.models.model import Model
@@ -245,6 +245,11 @@ class Registry:
     def _resolve(self, name: str, kind: str) -> Resolved:
         base, suffix = self._split(name) if kind == "text" else (name, "")
         hit = self._find(base, kind)
+        if hit is None and self._offline and kind == "text" and base in self._names(kind):
+            raise ModelOffline(
+                "This server is offline and has the weights of no model that could answer. "
+                "Its operator can fetch them with: fondaco models pull"
+            )
         if hit is None:
             raise ModelNotFound(self._not_found(name, base, kind))
         served, stand_in = hit

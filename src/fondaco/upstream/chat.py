@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fondaco.content import Sealed
 from fondaco.errors import (
     ContextExceeded,
     FondacoError,
@@ -35,13 +36,13 @@ MAX_REFUSAL = 256 * 1024
 _encoder = msgspec.json.Encoder()
 
 
-class _Told(msgspec.Struct):
+class _Told(Sealed):
     message: str | None = None
     type: str | int | None = None
     code: str | int | None = None
 
 
-class _ErrorBody(msgspec.Struct):
+class _ErrorBody(Sealed):
     error: _Told | str | None = None
     message: str | None = None
     detail: str | None = None

@@ -4,21 +4,22 @@ An event is either a `Run`, several plain chunks still encoded as they came, or 
 In a stream the plain chunks, which say only a bit more text, are alike but for that text. The likeness is learnt
 from a decoded one; a run of chunks that have it is never decoded, only re-wrapped, and any other chunk (usage, a
 finish_reason, tool calls, reasoning, an error) is. In JSON a quotation mark inside a string is always escaped, so no
-text that a model says can pass for the parts around it: a chunk with one key more shows one `":` more.
+text that a model says can pass for the parts around it, and none of the parts around it for text.
 """
 
 from __future__ import annotations
 
-from typing import final
+import re
+from typing import NoReturn, final
 
 import msgspec
 
+from fondaco.content import ContentLeak, Sealed
 from fondaco.errors import (
     ContextExceeded,
     FondacoError,
     InferenceFailed,
     ModelOverloaded,
-    UpstreamFailed,
     UpstreamRefused,
 )
 from fondaco.upstream.leniency import mended, says_too_long
@@ -36,7 +37,7 @@ _CUTS = 4
 _LESSONS = 16
 
 
-class _Failure(msgspec.Struct):
+class _Failure(Sealed):
     message: str | None = None
     type: str | int | None = None
     code: str | int | None = None
@@ -49,17 +50,17 @@ class Envelope(msgspec.Struct, frozen=True):
     after: bytes
 
 
-class _RawDelta(msgspec.Struct):
+class _RawDelta(Sealed):
     content: msgspec.Raw = msgspec.Raw()
 
 
-class _RawChoice(msgspec.Struct):
+class _RawChoice(Sealed):
     delta: _RawDelta | None = None
     index: msgspec.Raw = msgspec.Raw()
     finish_reason: msgspec.Raw = msgspec.Raw()
 
 
-class _RawChunk(msgspec.Struct):
+class _RawChunk(Sealed):
     choices: msgspec.Raw
 
 
@@ -70,16 +71,14 @@ _raw_chunk = msgspec.json.Decoder(_RawChunk)
 class Likeness:
     """What the plain chunks of one engine's stream have in common: all but the text."""
 
-    __slots__ = ("after", "before", "between", "head", "keys", "opening", "tail")
+    __slots__ = ("_between", "closing", "head", "opening", "tail")
 
     def __init__(self, data: bytes, choices: slice, text: slice) -> None:
         self.head = b"data: " + data[: text.start]
         self.tail = data[text.stop :] + b"\n\n"
-        self.between = self.tail + self.head
-        self.keys = self.head.count(b'":') + self.tail.count(b'":')
-        self.before = len(b"data: ") + choices.start
-        self.after = len(data) - choices.stop + len(b"\n\n")
-        self.opening = (self.head[self.before :], self.tail[: len(self.tail) - self.after])
+        self._between = self.tail + self.head
+        self.opening = data[choices.start : text.start]
+        self.closing = data[text.stop : choices.stop]
 
     @classmethod
     def of(cls, data: bytes, answer: EngineAnswer) -> Likeness | None:
@@ -107,51 +106,71 @@ class Likeness:
         start = data.index(text, data.index(b'"content":') + len(b'"content":'))
         return cls(data, slice(at, at + len(choices)), slice(start + 1, start + len(text) - 1))
 
-    def plain(self, block: bytes) -> int:
-        """How many chunks the block holds if all are plain, else 0."""
-        count = block.count(b"\n\n")
-        if (
-            block.startswith(self.head)
-            and block.endswith(self.tail)
-            and len(block) >= len(self.head) + len(self.tail)
-            and (count == 1 or block.count(self.between) == count - 1)
-            and block.count(b'":') == count * self.keys
-        ):
-            return count
-        return 0
+    def texts(self, block: bytes) -> list[bytes]:
+        """The texts, as they stand in the JSON, of a block that holds nothing but plain chunks; else none."""
+        head, tail = self.head, self.tail
+        if not (block.startswith(head) and block.endswith(tail) and len(block) >= len(head) + len(tail)):
+            return []
+        # Counting the long joint is one pass; splitting by it would prepare the search anew for each chunk.
+        # A split by one byte is quick too; every other line is the empty one that ends an event.
+        chunks = block[:-2].split(b"\n")[::2]
+        if len(chunks) > 1 and block.count(self._between) != len(chunks) - 1:
+            return []
+        start, stop = len(head), len(b"\n\n") - len(tail)
+        texts = [chunk[start:stop] for chunk in chunks]
+        said = b"".join(texts)
+        # A quotation mark would end the string, and what follows it would be more of the chunk.
+        if b'"' in said or b"\\" in said or b"\n" in said or not said.isascii():
+            return texts if _are_strings(texts) else []
+        return texts
+
+    def chunk(self, text: bytes) -> bytes:
+        """A whole chunk's JSON."""
+        return self.head[len(b"data: ") :] + text + self.tail[: -len(b"\n\n")]
+
+
+# What may stand in a JSON string; it never looks back. Halves of characters are not for clients to meet.
+_string = re.compile(rb'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}))*+')
+
+
+def _are_strings(texts: list[bytes]) -> bool:
+    try:
+        for text in texts:
+            if _string.fullmatch(text) is None:
+                return False
+            text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @final
 class Run:
     """Plain chunks, received together and not decoded. Never printed: they are content."""
 
-    __slots__ = ("_likeness", "_wire", "count")
+    __slots__ = ("_likeness", "_texts", "count")
 
-    def __init__(self, wire: bytes, likeness: Likeness, count: int) -> None:
-        self._wire = wire
+    def __init__(self, texts: list[bytes], likeness: Likeness) -> None:
+        self._texts = texts
         self._likeness = likeness
-        self.count = count
+        self.count = len(texts)
 
     def __repr__(self) -> str:
         return f"Run({self.count})"
 
+    def __reduce_ex__(self, protocol: object, /) -> NoReturn:
+        raise ContentLeak
+
     def rewrapped(self, ours: Envelope) -> bytes:
         """The same chunks as events of our stream."""
-        alike = self._likeness
-        inner = self._wire[alike.before : len(self._wire) - alike.after]
-        if self.count > 1:
-            opening, closing = alike.opening
-            inner = inner.replace(
-                alike.between, b"".join((closing, ours.after, b"\n\n", ours.before, opening))
-            )
-        return b"".join((ours.before, inner, ours.after, b"\n\n"))
+        before = ours.before + self._likeness.opening
+        after = b"".join((self._likeness.closing, ours.after, b"\n\n"))
+        texts = self._texts
+        return b"".join((before, texts[0] if self.count == 1 else (after + before).join(texts), after))
 
     def answers(self) -> list[EngineAnswer]:
-        """The chunks decoded, for those who must look into them. Raises UpstreamFailed if they are nonsense."""
-        try:
-            return [_decode(data) for data in payloads(self._wire)]
-        except ExchangeBroken:
-            raise UpstreamFailed from None
+        """The chunks decoded, for those who must look into them."""
+        return [_decode(self._likeness.chunk(text)) for text in self._texts]
 
 
 Event = Run | EngineAnswer
@@ -215,8 +234,8 @@ class EventReader:
                 cuts += 1
                 end = block.rfind(likeness.tail, at) + len(likeness.tail)
                 plain = block if at == 0 and end == len(block) else block[at:end]
-                if plain and (count := likeness.plain(plain)):
-                    found.append(Run(plain, likeness, count))
+                if plain and (texts := likeness.texts(plain)):
+                    found.append(Run(texts, likeness))
                     self._lessons = 0
                     at = end
                     continue

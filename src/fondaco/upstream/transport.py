@@ -41,6 +41,9 @@ class Target(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Target({self.socket or f'{self.host}:{self.port}'})"
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("at", self.socket or f"{self.host}:{self.port}")]
+
 
 class TransportError(Exception):
     """The exchange failed below HTTP. Carries no payload text."""

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fake_engines import cut
-from fondaco.errors import FondacoError, InferenceFailed, ModelOverloaded, UpstreamFailed
+from fondaco.errors import FondacoError, InferenceFailed, ModelOverloaded
 from fondaco.upstream.chat_stream import Envelope, Event, EventReader, Run
 from fondaco.upstream.transport import ExchangeBroken
 
@@ -280,12 +280,11 @@ def test_another_choice_is_not_taken_for_the_first() -> None:
     assert indices.count(1) == 3
 
 
-def test_a_run_whose_text_is_broken_fails_as_an_engine_and_not_as_a_crash() -> None:
+def test_a_chunk_whose_text_is_broken_is_no_plain_one_and_fails_as_an_engine() -> None:
     plain = b"data: " + vllm({"content": "a"}, None, 0) + b"\n\n"
     broken = plain.replace(b'"a"', b'"\\q"')
-    events = read([plain + broken + b"data: " + vllm({}, "stop", 0) + b"\n\n"])
-    with pytest.raises(UpstreamFailed):
-        decoded_text(events)
+    with pytest.raises(ExchangeBroken):
+        read([plain + broken + b"data: " + vllm({}, "stop", 0) + b"\n\n"])
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,12 @@ class Wire:
                 pass
             elif headers.get("transfer-encoding") == "chunked":
                 assert "content-length" not in headers
+                chunks: list[bytes] = []
                 while size := int(await self.reader.readuntil(b"\r\n"), 16):
-                    body += await self.reader.readexactly(size)
+                    chunks.append(await self.reader.readexactly(size))
                     assert await self.reader.readexactly(2) == b"\r\n"
                 assert await self.reader.readexactly(2) == b"\r\n"
+                body = b"".join(chunks)
             elif "content-length" in headers:
                 body = await self.reader.readexactly(int(headers["content-length"]))
             else:
@@ -149,7 +151,7 @@ async def serving(
 
 async def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

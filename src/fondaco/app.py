@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ class App:
         for served in self.registry.listed("text"):
             if isinstance(served.serving, LocalServing):
                 self.local.note(served.model.id, served.serving)
+        for model_id, binding in settings.models.bind.items():
+            if binding.api_key_env and not os.environ.get(binding.api_key_env):
+                self._log.warning("binding.key_unset", model=model_id)
         self._database = Database(settings.server.data_dir)
         self._access: AccessLog | None = None
         self._edge: Edge | None = None

@@ -30,7 +30,7 @@ from fondaco.clock import Clock
 # Short, because a small model on a CPU reads about a hundred tokens a second; the date is last, so that all before
 # it stays the same from day to day and an engine's prompt cache holds.
 DEFAULT_SYSTEM_PROMPT = (
-    "You are a capable, direct assistant. Answer the question that was asked, truthfully and to the point, without "
+    "You are the assistant of Fondaco, a private AI server: capable and direct. Answer the question that was asked, truthfully and to the point, without "
     "moralising or needless warnings. Use Markdown where it helps and LaTeX for formulas."
 )
 

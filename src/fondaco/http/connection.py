@@ -145,6 +145,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._drained is None:
             self._drained = self._loop.create_future()
+            self.deadline = self._loop.time() + self._limits.idle_seconds
 
     def resume_writing(self) -> None:
         drained, self._drained = self._drained, None

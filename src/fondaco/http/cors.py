@@ -20,13 +20,12 @@ class Cors:
         """What an answer says to a browser that asked from one of the origins. Keys are never sent by themselves,
         so credentials need not be allowed."""
         origin = call.headers.get(b"origin")
-        if origin is None:
-            return []
         if b"*" in self._origins:
-            return [(b"access-control-allow-origin", b"*"), _EXPOSED]
-        if origin not in self._origins:
-            return [(b"vary", b"origin")]
-        return [(b"access-control-allow-origin", origin), (b"vary", b"origin"), _EXPOSED]
+            return [] if origin is None else [(b"access-control-allow-origin", b"*"), _EXPOSED]
+        if origin is None or origin not in self._origins:
+            # Without an origin too: a cache must not give this answer to a browser that asks from one of ours.
+            return [_VARIES]
+        return [(b"access-control-allow-origin", origin), _VARIES, _EXPOSED]
 
     def preflight(self, call: Call) -> Reply | None:
         """The answer to a browser that asks beforehand; None for any other call."""
@@ -44,3 +43,4 @@ class Cors:
 
 
 _EXPOSED = (b"access-control-expose-headers", b"*")
+_VARIES = (b"vary", b"origin")

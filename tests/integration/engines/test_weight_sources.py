@@ -419,12 +419,13 @@ async def test_a_stopped_hub_fetch_goes_on_and_leaves_no_process(server: Server,
     server.hold_after = 2_000_000
     weight = weight_of("hf:owner/repo/dir/m.gguf", SHA256)
     store = store_in(tmp_path, hub=server.url)
+    others = set(psutil.Process().children())
     waiter = asyncio.create_task(store.fetch(weight))
     await until(lambda: (progress := store.progress(weight)) is not None and progress.done > 1_000_000)
     await store.close()
     with pytest.raises(Stopped):
         await waiter
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= others
     server.go.set()
     assert (await store_in(tmp_path, hub=server.url).fetch(weight)).read_bytes() == DATA
     assert server.gets[-1][1] > "bytes=1"

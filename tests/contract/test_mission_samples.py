@@ -46,13 +46,13 @@ def posted(gateway: Gateway, body: str, path: str = "/chat/completions") -> tupl
         connection.close()
 
 
-def test_the_curl_sample(tiny_gateway: Gateway) -> None:
+def test_the_curl_sample(coder_gateway: Gateway) -> None:
     status, text, kind = posted(
-        tiny_gateway, '{"model":"venice-uncensored","messages":[{"role":"user","content":"Hello"}]}'
+        coder_gateway, '{"model":"venice-uncensored","messages":[{"role":"user","content":"Hello"}]}'
     )
     answer = json.loads(text)
     assert (status, kind) == (200, "application/json")
-    assert answer["model"] == TINY
+    assert answer["model"] == CODER
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["role"] == "assistant"
     assert answer["choices"][0]["message"]["content"]

@@ -50,7 +50,7 @@ async def test_a_request_is_read_alike_wherever_it_is_cut(
         wires = [await place.connect() for _ in range(len(request_) + 1)]
         for cut, wire in enumerate(wires):
             await wire.send(request_[:cut])
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)
         for cut, wire in enumerate(wires):
             await wire.send(request_[cut:])
         for wire in wires:
@@ -143,12 +143,12 @@ async def test_bodies_of_requests_that_wait_for_their_turn_are_not_gathered() ->
         await go.wait()
         await echo(call)
 
-    size = 20_000_000
+    size = 10_000_000
     async with serving(gated) as place:
         wire = await place.connect()
         await wire.send(get())
         sending = asyncio.create_task(wire.send(post(b"x" * size)))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.15)
         connection = next(iter(place.server.connections))
         assert len(connection._pending) == 1
         assert connection._pending[0].size < 1_000_000

@@ -288,7 +288,7 @@ _ENDS = {
 
 
 @pytest.mark.parametrize("uv", [False, True], ids=["asyncio", "uvloop"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     conversation=st.lists(_requests(), min_size=1, max_size=12),
     end=st.sampled_from(sorted(_ENDS)),

@@ -123,7 +123,7 @@ async def test_after_an_answer_the_next_request_has_its_time_again() -> None:
             await wire.send(following[-cut:])
             assert (await wire.answer()).json()["path"] == "/next"
         # And if nothing follows it is idle.
-        await wire.send(get("/slow") + b"G")
+        await wire.send(get("/fast") + b"G")
         await wire.answer()
         assert await seconds_until_closed(wire) < 1
 

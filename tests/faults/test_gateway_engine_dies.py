@@ -89,6 +89,7 @@ def test_an_answer_whose_engine_is_killed_is_an_error(gateway: Gateway) -> None:
     assert json.load(answer)["code"] in ("UPSTREAM_FAILED", "MODEL_OFFLINE")
 
 
+@pytest.mark.long
 def test_the_children_of_a_killed_gateway_are_gone_within_two_seconds(tmp_path: Path) -> None:
     with running(tmp_path, "--model", TINY) as gateway:
         gateway.wait_ready()

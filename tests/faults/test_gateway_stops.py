@@ -106,6 +106,7 @@ def test_an_idle_server_ends_soon_after_sigterm_although_clients_keep_connection
         assert time.monotonic() - began < 10, "far less than the thirty seconds of the drain"
 
 
+@pytest.mark.long
 def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
     with serving(tmp_path) as gateway, begin(gateway, "hangs"):
         gateway.process.send_signal(signal.SIGTERM)
@@ -126,6 +127,7 @@ def test_the_drain_ends_after_its_seconds(tmp_path: Path) -> None:
         assert b"finish_reason" not in rest_of(hanging)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "signals", [[signal.SIGINT], pytest.param([signal.SIGINT, signal.SIGINT], marks=pytest.mark.long)]
 )

@@ -168,6 +168,7 @@ def test_on_a_terminal_the_first_keys_are_shown_once_with_examples_that_work(
         assert chat(root, inference) == 200
 
 
+@pytest.mark.long
 def test_no_line_of_the_examples_is_broken_on_a_narrow_terminal(tmp_path: Path, config: str) -> None:
     with on_a_terminal(tmp_path, config, columns=80) as first:
         first.read_until(r"answer\.choices")

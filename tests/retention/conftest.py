@@ -147,7 +147,7 @@ def _closed_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.fixture(scope="session", params=["json", "text"])
+@pytest.fixture(scope="session", params=["json", pytest.param("text", marks=pytest.mark.long)])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp(f"house-{request.param}")
     assert os.environ.get("FONDACO_LOG__LEVEL") is None

@@ -145,7 +145,7 @@ service.ChatService.begin = fails
 """A server that writes down what it must not, in several ways."""
 
 
-@pytest.fixture(scope="module", params=["json", "text"])
+@pytest.fixture(scope="module", params=["json", pytest.param("text", marks=pytest.mark.long)])
 def crashing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("crashing")
     with housed(folder / "house", request.param, "--model", "says", env=imported(folder, CRASHES)) as house:

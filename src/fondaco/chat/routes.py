@@ -49,6 +49,11 @@ def _headers(answer: ChatAnswer) -> tuple[Header, ...]:
 def _said_of(model_id: str, name: str, local: bool) -> tuple[Header, ...]:
     return (
         (b"x-venice-model-id", model_id.encode()),
-        (b"x-venice-model-name", name.encode("ascii", "replace")),
+        (b"x-venice-model-name", _printable(name)),
         (b"x-venice-model-router", b"local" if local else b"remote"),
     )
+
+
+def _printable(name: str) -> bytes:
+    """A display name as a header's value, which holds neither line breaks nor what is not ASCII."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name).encode("ascii", "replace")

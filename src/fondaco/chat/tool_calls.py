@@ -351,7 +351,7 @@ class _ProseReader:
                 return []
             try:
                 values += msgspec.json.decode(_listed(rest[:end]), type=list[Any])
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 return []
             rest = rest[end:].lstrip(" \t\r\n,;")
         found: list[tuple[str, str]] = []
@@ -367,7 +367,7 @@ class _ProseReader:
             said = msgspec.convert(value, _Said)
             if isinstance(said.function, dict):
                 said = msgspec.convert(said.function, _Said)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, RecursionError):
             return None
         name = said.function if isinstance(said.function, str) else said.name
         if name is None or name not in self._names:

@@ -110,6 +110,7 @@ async def test_a_prompts_cache_serves_its_own_account_and_no_other(
     assert await cached("a") > 50
 
 
+@pytest.mark.long
 async def test_a_slot_asked_not_to_build_on_its_prompt_does_not(
     supervisor: Supervisor, model: LocalModel
 ) -> None:
@@ -132,6 +133,7 @@ async def test_a_slot_asked_not_to_build_on_its_prompt_does_not(
         assert cached_tokens(answer) == 0
 
 
+@pytest.mark.long
 async def test_further_choices_leave_nothing_that_others_could_build_on(
     supervisor: Supervisor, model: LocalModel
 ) -> None:

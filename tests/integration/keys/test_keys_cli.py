@@ -84,6 +84,7 @@ def test_create_prints_the_key_alone_and_it_works_until_it_is_revoked(run: Run, 
     assert "no keys" in run("list").stderr
 
 
+@pytest.mark.long
 def test_create_takes_kind_expiry_and_account(run: Run, data_dir: Path) -> None:
     own = run("create").stdout.strip()
     made = run("create", "--admin", "--expires", "2199-12-31", "--account", "bob")
@@ -95,6 +96,7 @@ def test_create_takes_kind_expiry_and_account(run: Run, data_dir: Path) -> None:
     assert "2199-12-31" in run("list").stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -116,6 +118,7 @@ def test_what_is_wrong_is_said_without_a_traceback(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.long
 def test_revoking_what_is_not_there_exits_with_1_also_if_it_looks_like_an_option(run: Run) -> None:
     run("create")
     for name in ("abcdef", "-x9_Qa"):

@@ -247,6 +247,7 @@ async def test_a_change_by_another_process_is_heard(tmp_path: Path) -> None:
         assert await database.read(names) == {"child"}
 
 
+@pytest.mark.long
 async def test_processes_that_start_at_once_on_an_empty_directory_agree_on_one_schema(tmp_path: Path) -> None:
     children = [
         await asyncio.create_subprocess_exec(
@@ -260,6 +261,7 @@ async def test_processes_that_start_at_once_on_an_empty_directory_agree_on_one_s
         assert await database.read(names) == {"child0", "child1", "child2", "child3"}
 
 
+@pytest.mark.long
 async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     acknowledged: set[str] = set()
     for n in range(5):

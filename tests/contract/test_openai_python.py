@@ -193,6 +193,7 @@ def test_streamed_log_probabilities_come_with_their_text(tiny: OpenAI) -> None:
     assert tokens == text
 
 
+@pytest.mark.long
 def test_the_same_seed_tells_the_same_story(tiny: OpenAI) -> None:
     def story(seed: int) -> str:
         answer = ask(tiny, "Tell me a story.", temperature=1, seed=seed, max_tokens=10)
@@ -308,12 +309,14 @@ def test_none_calls_no_tool(coder: OpenAI) -> None:
     assert answer.choices[0].finish_reason in ("stop", "length")
 
 
+@pytest.mark.long
 def test_a_tool_without_parameters_is_called_with_an_empty_object(tiny: OpenAI) -> None:
     answer = ask(tiny, "What is the server's status?", tools=[STATUS], tool_choice="required", max_tokens=80)
     name, arguments = called(answer.choices[0].message)[0]
     assert (name, arguments) == ("get_status", {})
 
 
+@pytest.mark.long
 def test_parallel_calls_can_be_turned_off(tiny: OpenAI) -> None:
     asked = "What's the weather in Paris and in London? Call get_weather once for each city."
     answer = ask(
@@ -357,6 +360,7 @@ def test_a_streamed_answer_fits_its_schema_too(tiny: OpenAI) -> None:
     jsonschema_rs.validate(PET, json.loads(text))
 
 
+@pytest.mark.long
 def test_the_clients_own_parsing_of_a_pydantic_model_works(coder: OpenAI) -> None:
     class Pet(BaseModel):
         name: str

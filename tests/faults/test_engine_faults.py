@@ -154,6 +154,7 @@ async def test_those_who_wait_when_the_engine_dies_are_served_by_the_next(
             assert await asyncio.wait_for(asyncio.gather(*waiters), 60) == [200, 200, 200]
 
 
+@pytest.mark.long
 async def test_a_frozen_engine_that_failed_a_request_is_replaced(
     tmp_path: Path, weight: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +168,7 @@ async def test_a_frozen_engine_that_failed_a_request_is_replaced(
             assert (await ask(lease))["status"] == 200
 
 
+@pytest.mark.long
 async def test_a_frozen_idle_engine_is_noticed_and_replaced_on_next_use(
     tmp_path: Path, weight: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

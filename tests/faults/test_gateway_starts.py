@@ -145,6 +145,7 @@ def chat(gateway: Gateway, model: str = "default") -> tuple[http.client.HTTPResp
     return answer, told
 
 
+@pytest.mark.long
 def test_offline_without_weights_it_starts_and_says_so(tmp_path: Path) -> None:
     env = {"FONDACO_WEIGHTS__CACHE_DIR": str(tmp_path / "cache")}
     with running(tmp_path / "house", "--offline", env=env) as gateway:

@@ -97,6 +97,7 @@ def test_sigterm_lets_a_stream_end_and_refuses_what_is_new(tmp_path: Path) -> No
         assert gateway.process.wait(10) == 0
 
 
+@pytest.mark.long
 def test_an_idle_server_ends_soon_after_sigterm_although_clients_keep_connections(tmp_path: Path) -> None:
     with serving(tmp_path) as gateway, connect(gateway) as kept:
         kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -118,6 +119,7 @@ def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
         assert status == 0
 
 
+@pytest.mark.long
 def test_the_drain_ends_after_its_seconds(tmp_path: Path) -> None:
     with serving(tmp_path, FONDACO_SERVER__DRAIN_SECONDS="1") as gateway, begin(gateway, "hangs") as hanging:
         began = time.monotonic()

@@ -82,6 +82,7 @@ def test_a_gateway_killed_in_mid_stream_leaves_nothing(tmp_path: Path, log_forma
         assert house.leaks() == []
 
 
+@pytest.mark.long
 def test_a_real_engine_leaves_nothing_nor_when_all_are_killed(tmp_path: Path) -> None:
     with housed(tmp_path / "house", "json", "--model", TINY) as house:
         plant = house.flock.plant

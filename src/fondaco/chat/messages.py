@@ -158,6 +158,7 @@ ChatMessage = (
 
 # Classes are compared by identity: `isinstance` on a struct costs ten times as much, and these are on every request.
 _SPEAKERS = frozenset({SystemMessage, UserMessage})
+_RESPELT = frozenset({AssistantMessage, FunctionMessage})
 _beside_words = attrgetter(
     "tool_calls", "function_call", "reasoning_content", "reasoning_details", "thought_signature"
 )
@@ -179,7 +180,7 @@ def _has_more(message: ChatMessage) -> bool:
 
 def one_spelling(messages: list[ChatMessage]) -> list[ChatMessage]:
     """The conversation in OpenAI's present spelling, without empty turns of the assistant's. Changes them in place."""
-    if all(type(messages[at]) is UserMessage for at in unusual(messages)):
+    if not [message for message in messages if type(message) in _RESPELT and _has_more(message)]:
         return messages
     told: list[ChatMessage] = []
     called: str | None = None

@@ -92,10 +92,15 @@ class ChatAnswer:
             if self._place is not None:
                 self._place.lease.fail()
             raise
-        return self._read(events) if self._readers else events
+        return self._read(events) if self._readers and events else events
 
     def _read(self, events: list[Event]) -> list[Event]:
         """Plain runs go by unseen as soon as no reader waits for anything."""
+        if self._reply.whole and type(whole := events[0]) is not Run:
+            for choice in whole.choices:
+                for reader in self._readers:
+                    reader.rewrite(choice)
+            return events
         read: list[Event] = []
         for event in events:
             if type(event) is Run:

@@ -32,14 +32,16 @@ class Tally:
 
     def read(self, answer: EngineAnswer) -> None:
         """Count a decoded chunk's pieces, and hear what it says was used."""
+        if answer.usage is not None:
+            self.tell(answer.usage)
+            if self._told is not None:
+                return
         for choice in answer.choices:
             if choice.finish_reason is None:
                 self._pieces += 1
             elif choice.delta is not None:  # nothing, or all that was to be said
                 size = len(choice.delta.content or "") + len(choice.delta.thought() or "")
                 self._pieces += ceil(size / _CHARACTERS_PER_TOKEN)
-        if answer.usage is not None:
-            self.tell(answer.usage)
 
     def tell(self, usage: EngineUsage) -> None:
         """What the engine says. Its last word holds, save that llama.cpp counts each of several choices alone."""

@@ -19,10 +19,12 @@ from fondaco.http.validation import decode
 def routes(chats: ChatService) -> list[Route]:
     async def create_chat_completion(call: Call) -> Reply:
         """POST /chat/completions (CONTRACT 3)."""
-        request = normalised(decode((await call.json_body()).reveal(), ChatRequest))
-        answer = await chats.begin(call.identified.account_id, request)
+        # The request is not kept here: it goes as soon as its engine has been asked.
+        answer = await chats.begin(
+            call.identified.account_id, normalised(decode((await call.json_body()).reveal(), ChatRequest))
+        )
         call.model = answer.model
-        if request.stream:
+        if answer.streams:
             return stream_reply(ChatStream(answer), _headers(answer))
         return Reply(await fold(answer), headers=_headers(answer), compressible=True)
 

@@ -13,6 +13,7 @@ from fondaco.chat.plan import Plan
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.wire import ChatRequest
 from fondaco.clock import Clock
+from fondaco.content import Content
 from fondaco.errors import (
     FondacoError,
     InferenceFailed,
@@ -25,7 +26,7 @@ from fondaco.errors import (
 from fondaco.ids import completion_id
 from fondaco.models.registry import Registry, Resolved
 from fondaco.models.serving import LocalServing, RemoteServing
-from fondaco.upstream.chat import EngineReply, ask
+from fondaco.upstream.chat import EngineReply, ask, encoded
 from fondaco.upstream.chat_stream import Event, Run
 from fondaco.upstream.seats import LocalLease, Seat, Seats
 from fondaco.upstream.transport import Transport
@@ -36,14 +37,30 @@ _TRY_NEXT = (ModelNotFound, ModelOffline, ModelOverloaded, UpstreamFailed, Infer
 _BROKEN = (UpstreamFailed, ModelOffline, RequestTimeout)
 
 
+_Form = tuple[bool, bool]
+
+
 class ChatAnswer:
     """An answer that has begun: take its events with `more`, and always `aclose` it, which leaves the engine."""
 
-    __slots__ = ("_first", "_place", "_readers", "_reply", "created", "id", "options", "request", "resolved")
+    __slots__ = (
+        "_first",
+        "_place",
+        "_readers",
+        "_reply",
+        "asked",
+        "created",
+        "id",
+        "options",
+        "resolved",
+        "streams",
+        "usage_chunk",
+    )
 
     def __init__(
         self,
-        request: ChatRequest,
+        form: _Form,
+        asked: bytes,
         resolved: Resolved,
         options: Options,
         created: int,
@@ -52,7 +69,10 @@ class ChatAnswer:
         place: _Place | None,
     ) -> None:
         self.id = completion_id()
-        self.request = request
+        self.asked = Content(asked)
+        """The engine's request as it was sent."""
+        self.streams, self.usage_chunk = form
+        """Whether it is to be told as it comes, and whether a chunk of usage is to end it then."""
         self.resolved = resolved
         self.options = options
         self.created = created
@@ -195,17 +215,21 @@ class ChatService:
             local = type(serving) is LocalServing
             messages = await prepared(request.messages, resolved.model.capabilities, local=local)
         made = plan.make(request, messages, resolved, options, self._prompt)
+        form = (request.stream is True, request.wants_usage_chunk)
         place: _Place | None = None
         if type(serving) is RemoteServing:
             seat = self._seats.bound(resolved.model.id, serving.binding)
         else:
             place = await self._place(account, resolved, request, made)
             seat = place.seat
+        asked, readers = encoded(made.body(seat)), made.readers
+        # From here on only the bytes are needed. A conversation that goes while its engine thinks leaves its memory,
+        # still in the processor's cache, to the next one.
+        del request, messages, made
         answer: ChatAnswer | None = None
         try:
-            reply = await ask(self._transport, seat.target, made.body(seat))
-            created = self._clock.unix()
-            answer = ChatAnswer(request, resolved, options, created, reply, made.readers, place)
+            reply = await ask(self._transport, seat.target, asked)
+            answer = ChatAnswer(form, asked, resolved, options, self._clock.unix(), reply, readers, place)
             await answer.begin()
         except BaseException as error:
             if place is not None and isinstance(error, _BROKEN):

@@ -101,7 +101,7 @@ class ChatStream:
             more = self._opening() + (used if index == finals[-1] else b"")
             self._spoken.add(index)
             pieces.append(_chunk(self._envelope, [self._last[index]], more))
-        if self._answer.request.wants_usage_chunk:
+        if self._answer.usage_chunk:
             pieces.append(_chunk(self._envelope, [], used))
         pieces.append(DONE)
         return pieces

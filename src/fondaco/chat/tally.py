@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from fondaco.chat.answer_wire import CompletionTokensDetails, Cost, PromptTokensDetails, Usage
 from fondaco.chat.service import ChatAnswer
-from fondaco.chat.tool_prompt import plain_text
-from fondaco.chat.wire import ChatRequest
+from fondaco.content import Sealed
 from fondaco.models.model import TextPricing
 from fondaco.money import NanoUsd, per_million, to_json
 from fondaco.upstream.wire import EngineAnswer, EngineUsage
@@ -54,7 +55,7 @@ class Tally:
     def usage(self) -> Usage:
         told = self._told
         if told is None:
-            prompt = guessed_tokens(self._answer.request)
+            prompt = guessed_tokens(self._answer.asked.reveal())
             return Usage(
                 prompt_tokens=prompt, completion_tokens=self._pieces, total_tokens=prompt + self._pieces
             )
@@ -78,9 +79,19 @@ class Tally:
         return Cost(usd=Raw(to_json(price(prices, usage))))
 
 
-def guessed_tokens(request: ChatRequest) -> int:
+class _Turn(Sealed):
+    content: str | list[Any] | None = None
+
+
+class _Asked(Sealed):
+    messages: list[_Turn]
+
+
+def guessed_tokens(asked: bytes) -> int:
     """About how many tokens a prompt has that no engine counted: one for so many characters."""
-    return ceil(sum(len(plain_text(message.content)) for message in request.messages) / _CHARACTERS_PER_TOKEN)
+    turns = msgspec.json.decode(asked, type=_Asked).messages
+    size = sum(len(turn.content) for turn in turns if isinstance(turn.content, str))
+    return ceil(size / _CHARACTERS_PER_TOKEN)
 
 
 def price(prices: TextPricing, usage: Usage) -> NanoUsd:

@@ -92,10 +92,15 @@ class EngineReply:
         await self._exchange.aclose()
 
 
-async def ask(transport: Transport, target: Target, request: EngineRequest) -> EngineReply:
-    """Send `request` and wait until the engine takes it. Raises the error that its refusal or silence means."""
+def encoded(request: EngineRequest) -> bytes:
+    """The body of a request to an engine."""
+    return _encoder.encode(request)
+
+
+async def ask(transport: Transport, target: Target, body: bytes) -> EngineReply:
+    """Send a request and wait until the engine takes it. Raises the error that its refusal or silence means."""
     try:
-        exchange = await transport.send(target, "POST", PATH, _encoder.encode(request))
+        exchange = await transport.send(target, "POST", PATH, body)
         if exchange.status == 200:
             return EngineReply(exchange)
         try:

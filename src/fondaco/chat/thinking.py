@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fondaco.chat.marks import begun
 from fondaco.upstream.wire import EngineChoice, EngineDelta
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -136,7 +137,7 @@ class _Mind:
 
     def _hold_back(self, text: str, tag: str, out: list[str], done: bool) -> str:
         """All of `text` goes out but an end that may be the beginning of `tag`."""
-        keep = 0 if done else _overlap(text, tag)
+        keep = 0 if done else begun(text, tag)
         cut = len(text) - keep
         out.append(text[:cut])
         self._held = text[cut:]
@@ -155,11 +156,3 @@ class _Mind:
             self._open = False
         parts.append(text)
         return "".join(parts)
-
-
-def _overlap(text: str, tag: str) -> int:
-    """How long the longest end of `text` is with which `tag` begins."""
-    for length in range(min(len(tag) - 1, len(text)), 0, -1):
-        if text.endswith(tag[:length]):
-            return length
-    return 0

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fondaco.chat.marks import begun
 from fondaco.content import Sealed
 from fondaco.ids import tool_call_id
 from fondaco.upstream.wire import EngineChoice, EngineFunction, EngineToolCall
@@ -268,7 +269,7 @@ class _ProseReader:
                 return
         starts = [at for at in (held.find(_TAG), held.find(_FENCE)) if at >= 0]
         if not starts:
-            keep = 0 if done else max(_tail_of(held, _TAG), _tail_of(held, _FENCE))
+            keep = 0 if done else max(begun(held, _TAG), begun(held, _FENCE))
             self._say(said, len(held) - keep)
             return
         if min(starts):
@@ -405,13 +406,6 @@ def _may_be_call(text: str) -> bool:
 def _may_be_tag(text: str) -> bool:
     bare = text.lstrip()
     return bare.startswith(_TAG) or _TAG.startswith(bare)
-
-
-def _tail_of(text: str, mark: str) -> int:
-    for length in range(min(len(mark) - 1, len(text)), 0, -1):
-        if text.endswith(mark[:length]):
-            return length
-    return 0
 
 
 def _opening(index: int, name: str) -> EngineToolCall:

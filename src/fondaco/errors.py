@@ -9,20 +9,28 @@
     ├── KeyNotFound               400
     ├── AuthenticationFailed      401
     │   └── AdminRequired         401
+    ├── PaymentRequired           402  some wall of money was hit; its code says which
+    │   ├── InsufficientBalance   402
+    │   └── KeySpendLimitExceeded 402
     ├── Forbidden                 403
+    │   └── ModelNotAllowed       403
     ├── ModelNotFound             404
     ├── CharacterNotFound         404
     ├── RouteNotFound             404
     ├── MethodNotAllowed          405
+    ├── Conflict                  409
     ├── PayloadTooLarge           413
     ├── UnsupportedContentType    415
     ├── ContentPolicy             422
     ├── ModelOverloaded           429
+    ├── RateLimitExceeded         429  with Retry-After
+    │   └── TooManyFailures       429
     ├── InferenceFailed           500
     ├── UpstreamFailed            502
     ├── ModelOffline              503
     │   ├── ModelLoading          503  with Retry-After and how far it is
     │   └── ModelAtCapacity       503
+    ├── LedgerUnavailable         503
     └── RequestTimeout            504
 
 `message` is what the caller reads and may repeat what the caller sent; `str()` of an error is its code alone,
@@ -32,7 +40,7 @@ so that no log line or traceback can carry content. They are rendered in one pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -52,7 +60,7 @@ class FondacoError(Exception):
     """The root: an HTTP status, a machine code, and a sentence for the caller."""
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "UNKNOWN_ERROR"
+    code: str = "UNKNOWN_ERROR"
     default: ClassVar[str] = "An unknown error occurred"
 
     def __init__(self, message: str | None = None, *, retry_after: int | None = None) -> None:
@@ -129,10 +137,38 @@ class AdminRequired(AuthenticationFailed):
     default = "Admin API key required"
 
 
+class PaymentRequired(FondacoError):
+    """The money that this request may cost is not there. Nothing was run and nothing charged."""
+
+    status = 402
+    code = "INSUFFICIENT_BALANCE"
+
+
+class InsufficientBalance(PaymentRequired):
+    default = (
+        "Insufficient USD or Diem balance to complete request. Visit https://venice.ai/settings/api to add credits."
+    )
+
+
+class KeySpendLimitExceeded(PaymentRequired):
+    """The account could pay; this key may not spend so much."""
+
+    def __init__(self, currency: Literal["USD", "DIEM"]) -> None:
+        super().__init__(
+            f"API key {currency} spend limit exceeded. Your account may still have {currency} balance, "
+            f"but this API key has reached its configured {currency} spending limit."
+        )
+        self.code = f"API_KEY_{currency}_SPEND_LIMIT_EXCEEDED"
+
+
 class Forbidden(FondacoError):
     status = 403
     code = "UNAUTHORIZED"
     default = "Unauthorized access"
+
+
+class ModelNotAllowed(Forbidden):
+    """The key's `modelPrivacy` keeps it from this model."""
 
 
 class ModelNotFound(FondacoError):
@@ -163,6 +199,14 @@ class MethodNotAllowed(FondacoError):
         self.allow = tuple(allow)
 
 
+class Conflict(FondacoError):
+    """The same `Idempotency-Key` was used before; `code` says how that request stands."""
+
+    status = 409
+    code = "CONFLICT"
+    default = "The request conflicts with an earlier one"
+
+
 class PayloadTooLarge(FondacoError):
     status = 413
     code = "PAYLOAD_TOO_LARGE"
@@ -185,6 +229,16 @@ class ModelOverloaded(FondacoError):
     status = 429
     code = "MODEL_OVERLOADED"
     default = "The model is currently overloaded. Please try again later."
+
+
+class RateLimitExceeded(FondacoError):
+    status = 429
+    code = "RATE_LIMIT_EXCEEDED"
+    default = "Rate limit exceeded"
+
+
+class TooManyFailures(RateLimitExceeded):
+    """Abuse protection: this key has sent too many requests that failed."""
 
 
 class InferenceFailed(FondacoError):
@@ -213,6 +267,14 @@ class ModelLoading(ModelOffline):
 class ModelAtCapacity(ModelOffline):
     code = "MODEL_AT_CAPACITY"
     default = "The model is at capacity. Please try again later."
+
+
+class LedgerUnavailable(FondacoError):
+    """What this request would cost cannot be written down, so it is not begun."""
+
+    status = 503
+    code = "LEDGER_UNAVAILABLE"
+    default = "Usage cannot be recorded at the moment. Please try again later."
 
 
 class RequestTimeout(FondacoError):

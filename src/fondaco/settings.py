@@ -173,6 +173,9 @@ class WeightSettings(Section):
 class ContractSettings(Section):
     profile: Literal["seed", "live"] = "seed"
     """Which defaults hold where the vendor's documents and its live service disagree."""
+    reset_headers: Literal["seconds", "milliseconds"] | None = None
+    """Unit of `x-ratelimit-reset-*`: Unix seconds (tokens: seconds left) as documented, or Unix milliseconds as the
+    live service sends. Unset: by the profile."""
 
 
 class PromptSettings(Section):
@@ -182,7 +185,19 @@ class PromptSettings(Section):
 
 class BillingSettings(Section):
     mode: Literal["metered", "prepaid"] = "metered"
-    """`metered` prices and refuses nothing."""
+    """`metered` prices and records everything and refuses nothing; `prepaid` also enforces balances. Limits on keys hold
+    in both."""
+    free: bool = False
+    """Charge nothing: every price is zero, and `/models` says so."""
+    minimum_balance: str = Field(default="0", pattern=r"^\d{1,9}(\.\d{1,9})?$")
+    """In `prepaid`, dollars that a balance must hold beyond a request's cost before it is admitted, as decimal text."""
+
+
+class LimitSettings(Section):
+    scale: float = Field(default=1, ge=0, le=1_000_000)
+    """Multiplies every rate limit; 0 lifts them all."""
+    abuse_failures: int = Field(default=20, ge=0, le=1_000_000)
+    """A key with more failed requests than this in 30 s is refused for 30 s; 0 turns that off."""
 
 
 class KeySettings(Section):
@@ -209,6 +224,7 @@ class Settings(BaseSettings):
     contract: ContractSettings = ContractSettings()
     prompt: PromptSettings = PromptSettings()
     billing: BillingSettings = BillingSettings()
+    limits: LimitSettings = LimitSettings()
     keys: KeySettings = KeySettings()
 
     @classmethod

@@ -11,20 +11,11 @@ from datetime import datetime
 import msgspec
 
 from fondaco.clock import Clock
-from fondaco.keys.tokens import Kind
+from fondaco.keys.caller import Caller
 
 _MOST_KNOWN = 10_000
 _MOST_REFUSED = 10_000
 _REFUSED_SECONDS = 1.0
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who asks."""
-
-    key_id: str
-    account_id: str
-    kind: Kind
-    model_privacy: str
 
 
 class Known(msgspec.Struct):

@@ -13,7 +13,8 @@ from fondaco.accounts.service import AccountService
 from fondaco.clock import Clock
 from fondaco.errors import AuthenticationFailed, InvalidRequest, KeyNotFound
 from fondaco.keys import store
-from fondaco.keys.cache import Caller, KeyCache, Known
+from fondaco.keys.cache import KeyCache, Known
+from fondaco.keys.caller import Caller
 from fondaco.keys.store import KeyRecord
 from fondaco.keys.tokens import Kind, digester, mint
 from fondaco.keys.uses import Uses

@@ -1,0 +1,1 @@
+"""Money: what requests cost, who pays, and the ledger that says so."""

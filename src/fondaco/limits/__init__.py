@@ -1,0 +1,1 @@
+"""Rate limits by account and model, and abuse protection by key."""

@@ -65,9 +65,13 @@ def test_print_is_for_the_command_line() -> None:
     assert faults("src/fondaco/cli/keys.py", "print('x')\n") == []
 
 
-@pytest.mark.parametrize("line", ["x = 0.5", "x: float = 1", "x = a / b", "x /= 2"])
+@pytest.mark.parametrize(
+    "line", ["x = 0.5", "x: float = 1", "x = a / b", "x /= 2", "x = float(a)", "def f(x: float | None): ..."]
+)
 def test_money_knows_no_float(line: str) -> None:
     assert faults("src/fondaco/money.py", f"{line}\n")
+    assert faults("src/fondaco/billing/line.py", f"{line}\n")
+    assert faults("src/fondaco/billing/prices/tokens.py", f"{line}\n")
     assert faults("src/fondaco/clock.py", f"{line}\n") == []
 
 

@@ -30,8 +30,16 @@ _JSON = {"type": "json_object"}
 class Plan:
     """The request as the engine gets it, less its seat, and the readers of its answer."""
 
-    def __init__(self, body: EngineRequest, thinking: Thinking | None, calls: CallReader | None) -> None:
+    def __init__(
+        self,
+        body: EngineRequest,
+        thinking: Thinking | None,
+        calls: CallReader | None,
+        shown: tuple[Any, ...] = (),
+    ) -> None:
+        """`shown` is what the engine writes into the prompt beside the messages."""
         self._body = body
+        self._shown = shown
         readers: tuple[Thinking | CallReader, ...] = () if thinking is None else (thinking,)
         self.readers = readers if calls is None else (*readers, calls)
 
@@ -57,6 +65,7 @@ class Plan:
                 pictures += len(shown)
                 size += sum(len(part.image_url.url) for part in shown)
         text = len(msgspec.json.encode(self._body.messages)) - size
+        text += sum(len(msgspec.json.encode(shown)) for shown in self._shown if shown is not UNSET)
         return text + _TOKENS_PER_MESSAGE * len(self._body.messages) + _TOKENS_PER_PICTURE * pictures
 
     def body(self, seat: Seat) -> EngineRequest:
@@ -133,7 +142,8 @@ def _local(
             body.response_format = _either(functions, request)
     if options.disable_thinking or request.effort == "none":
         body.chat_template_kwargs = {"enable_thinking": False}
-    return Plan(body, _thinking(resolved, options, prefilled=False), calls)
+    thinking = _thinking(resolved, options, prefilled=False)
+    return Plan(body, thinking, calls, shown=(body.tools,))
 
 
 def _remote(
@@ -184,7 +194,8 @@ def _remote(
         body.reasoning_effort = "none" if quiet else _given(request.effort)
     elif model.capabilities.reasoning and request.effort and not quiet:
         body.reasoning_effort = request.effort
-    return Plan(body, _thinking(resolved, options, prefilled=binding.think_prefilled), calls)
+    thinking = _thinking(resolved, options, prefilled=binding.think_prefilled)
+    return Plan(body, thinking, calls, shown=(body.tools, body.response_format))
 
 
 def _sampling(request: ChatRequest, messages: list[Any]) -> EngineRequest:

@@ -1,0 +1,1 @@
+"""What a request would cost, told before it is made, by the functions that bill it."""

@@ -1,0 +1,82 @@
+"""What a chat would cost: read, resolved and planned as the chat itself would be, and never sent."""
+
+from __future__ import annotations
+
+from fondaco.billing.prices.tokens import TokenUse, chat_bill, chat_ceiling, estimated_tokens
+from fondaco.billing.quoting.known import KnownModels
+from fondaco.billing.quoting.quote import Quotable, Quote
+from fondaco.chat import gates, plan, tool_prompt
+from fondaco.chat.messages import ImagePart, UserMessage
+from fondaco.chat.options import Options, effective
+from fondaco.chat.pictures import has_media
+from fondaco.chat.plan import Plan
+from fondaco.chat.prompt import PromptBuilder
+from fondaco.chat.wire import ChatRequest, normalised
+from fondaco.errors import FondacoError, ModelNotFound, ModelOffline
+from fondaco.models.model import Model
+from fondaco.money import NanoUsd
+
+LIKELY_COMPLETION = 1024
+"""Tokens of an answer for which the caller has set no limit."""
+
+# About what a picture of usual size comes to.
+_LIKELY_PICTURE = 1024
+
+
+class ChatQuotes:
+    def __init__(self, models: KnownModels, prompt: PromptBuilder) -> None:
+        self._models = models
+        self._prompt = prompt
+
+    @property
+    def quotable(self) -> Quotable[ChatRequest]:
+        return Quotable("/chat/completions", ChatRequest, self.quote)
+
+    def quote(self, request: ChatRequest) -> Quote:
+        """The request is changed in place. Raises whatever keeps the chat itself from being begun.
+
+        The ceiling is that of the dearest model that may come to answer, fallbacks included.
+        """
+        request = normalised(request)
+        quotes: list[Quote] = []
+        failed: FondacoError | None = None
+        for name in (request.model, *(fallback.model for fallback in request.fallbacks or ())):
+            try:
+                quotes.append(self._quote(request, name))
+            except FondacoError as error:
+                if not quotes and not isinstance(error, (ModelNotFound, ModelOffline)):
+                    raise
+                failed = failed or error
+        if not quotes:
+            assert failed is not None
+            raise failed
+        return Quote(quotes[0].lines, NanoUsd(max(quote.ceiling for quote in quotes)))
+
+    def _quote(self, request: ChatRequest, name: str) -> Quote:
+        resolved = self._models.resolve(name, "text")
+        options = effective(request.venice_parameters, resolved.suffix)
+        gates.check(request, resolved, media=has_media(request.messages))
+        # Pictures are not looked into: that is work, and the bound is the same for any.
+        made = plan.make(request, list(request.messages), resolved, options, self._prompt)
+        model, choices = resolved.model, request.n or 1
+        prompt, answer = made.prompt_bound, completion_bound(made, model)
+        likely = TokenUse(
+            prompt=min(self._likely_prompt(request, options), prompt),
+            completion=choices * min(request.completion_limit or LIKELY_COMPLETION, answer),
+        )
+        ceiling = chat_ceiling(model, prompt, choices * answer)
+        return Quote(chat_bill(model, likely), ceiling)
+
+    def _likely_prompt(self, request: ChatRequest, options: Options) -> int:
+        size = len(self._prompt.server_prompt()) if options.include_venice_system_prompt else 0
+        pictures = 0
+        for message in request.messages:
+            size += len(tool_prompt.plain_text(message.content or ""))
+            if type(message) is UserMessage and type(message.content) is list:
+                pictures += sum(type(part) is ImagePart for part in message.content)
+        return estimated_tokens(size) + _LIKELY_PICTURE * pictures
+
+
+def completion_bound(made: Plan, model: Model) -> int:
+    """The most tokens that one choice can have: the limit the engine is sent, else the model's own."""
+    return made.completion_limit or model.max_completion_tokens

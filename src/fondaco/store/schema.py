@@ -151,7 +151,7 @@ transfers = Table(
     CheckConstraint("kind IN ('usage', 'credit', 'debit', 'grant', 'lapse')", name="kind"),
     CheckConstraint("debit <> credit", name="two_books"),
     CheckConstraint("amount >= 0", name="amount"),
-    Index("ix_transfers_account_id_at", "account_id", "at"),
+    Index("ix_transfers_account_id_at", "account_id", "at", "id", "currency"),
     sqlite_autoincrement=True,
 )
 """The ledger: each row takes `amount` nano-dollars from one book and puts it into another, and is never changed.

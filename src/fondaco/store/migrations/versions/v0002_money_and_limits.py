@@ -92,7 +92,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_transfers"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_transfers_account_id_at", "transfers", ["account_id", "at"], unique=False)
+    op.create_index(
+        "ix_transfers_account_id_at", "transfers", ["account_id", "at", "id", "currency"], unique=False
+    )
     op.create_table(
         "usage_days",
         sa.Column("account_id", sa.String(36), nullable=False),

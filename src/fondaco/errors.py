@@ -13,6 +13,7 @@
     │   ├── InsufficientBalance   402
     │   └── KeySpendLimitExceeded 402
     ├── Forbidden                 403
+    │   ├── AccessDisabled        403
     │   └── ModelNotAllowed       403
     ├── ModelNotFound             404
     ├── CharacterNotFound         404
@@ -39,7 +40,7 @@ so that no log line or traceback can carry content. They are rendered in one pla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import msgspec
@@ -167,8 +168,17 @@ class Forbidden(FondacoError):
     default = "Unauthorized access"
 
 
+class AccessDisabled(Forbidden):
+    """The key is good, and its account is suspended."""
+
+    code = "API_ACCESS_DISABLED"
+    default = "API access has been disabled for this account. Please contact support@venice.ai"
+
+
 class ModelNotAllowed(Forbidden):
     """The key's `modelPrivacy` keeps it from this model."""
+
+    code = "MODEL_PRIVACY_RESTRICTED"
 
 
 class ModelNotFound(FondacoError):
@@ -205,6 +215,14 @@ class Conflict(FondacoError):
     status = 409
     code = "CONFLICT"
     default = "The request conflicts with an earlier one"
+
+    def __init__(
+        self, message: str | None = None, *, code: str = "CONFLICT", facts: Mapping[str, object] | None = None
+    ) -> None:
+        """`facts` stand in the answer's body beside `error` and `code`: what a program may ask of that request."""
+        super().__init__(message)
+        self.code = code
+        self.facts = facts or {}
 
 
 class PayloadTooLarge(FondacoError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -203,6 +203,22 @@ class LimitSettings(Section):
 class KeySettings(Section):
     admin_key: str | None = Field(default=None, min_length=16, repr=False)
     """The first admin key, when you want to choose it. Also read from `FONDACO_ADMIN_KEY`."""
+    web3: bool = False
+    """Give keys to whoever shows by a signature that a wallet is theirs. Needs the extra `web3`. Without a stake that
+    is everybody: each wallet has an account of its own, so set `billing.mode` to `prepaid`."""
+    web3_stake: str = Field(default="0", pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?$")
+    """How much of a token a wallet must hold to be given a key, in whole tokens (of 18 decimals) as decimal text."""
+    web3_stake_contract: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")
+    """Address of that token's contract."""
+    web3_stake_rpc: str | None = Field(default=None, pattern="^https?://", repr=False)
+    """JSON-RPC address of the node that is asked for what a wallet holds."""
+
+    @model_validator(mode="after")
+    def _stake_is_whole(self) -> Self:
+        asked = self.web3_stake.strip("0.") != ""
+        if asked and (self.web3_stake_contract is None or self.web3_stake_rpc is None):
+            raise ValueError("web3_stake needs web3_stake_contract and web3_stake_rpc")
+        return self
 
 
 class Settings(BaseSettings):

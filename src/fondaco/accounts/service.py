@@ -1,8 +1,8 @@
-"""Accounts: made by name, suspended and resumed."""
+"""Accounts: made by name, listed, suspended and resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
@@ -10,16 +10,24 @@ from fondaco import ids
 from fondaco.accounts import store
 from fondaco.accounts.store import Account
 from fondaco.clock import Clock
+from fondaco.errors import InvalidRequest
 from fondaco.store.interface import Store
 
-__all__ = ["DEFAULT_ACCOUNT", "Account", "AccountNotFound", "AccountService"]
+__all__ = ["DEFAULT_ACCOUNT", "Account", "AccountExists", "AccountNotFound", "AccountService"]
 
 DEFAULT_ACCOUNT = "default"
 """Owner of the keys that are made without naming an account."""
 
 
+NAME_LENGTH = 64
+
+
 class AccountNotFound(LookupError):
     """No account has that id."""
+
+
+class AccountExists(Exception):
+    """An account of that name is there already."""
 
 
 class AccountService:
@@ -29,18 +37,38 @@ class AccountService:
         self._callbacks: list[Callable[[], None]] = []
 
     async def ensure(self, name: str = DEFAULT_ACCOUNT) -> Account:
-        """The account of that name, made if it is not there. Several processes may ask at once."""
+        """The account of that name, made if it is not there. Several processes may ask at once.
+
+        Raises InvalidRequest for what cannot be a name.
+        """
         if found := await self._database.read(lambda connection: store.by_name(connection, name)):
             return found
+        try:
+            return await self.create(name)
+        except AccountExists:
+            found = await self.find(name)
+            assert found is not None, "accounts are never removed"
+            return found
+
+    async def create(self, name: str) -> Account:
+        """Make an account. Raises AccountExists, and InvalidRequest for what cannot be a name."""
+        if not 0 < len(name) <= NAME_LENGTH or not name.isprintable() or name != name.strip():
+            raise InvalidRequest.at(
+                "name", message=f"An account's name has 1 to {NAME_LENGTH} printable characters"
+            )
         made = Account(id=ids.row_id(), name=name, created_at=self._clock.now(), suspended=False)
 
-        def make(connection: Connection) -> Account:
-            if other := store.by_name(connection, name):
-                return other
+        def make(connection: Connection) -> None:
+            if store.by_name(connection, name) is not None:
+                raise AccountExists
             store.add(connection, made)
-            return made
 
-        return await self._database.write(make)
+        await self._database.write(make)
+        return made
+
+    async def list(self) -> Sequence[Account]:
+        """All of them, oldest first."""
+        return await self._database.read(store.everyone)
 
     async def find(self, name: str) -> Account | None:
         return await self._database.read(lambda connection: store.by_name(connection, name))

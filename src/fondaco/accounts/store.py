@@ -28,6 +28,12 @@ def by_name(connection: Connection, name: str) -> Account | None:
     return None if row is None else _account(row)
 
 
+def everyone(connection: Connection) -> list[Account]:
+    """All accounts, oldest first."""
+    query = select(accounts).order_by(accounts.c.created_at, accounts.c.name)
+    return [_account(row) for row in connection.execute(query)]
+
+
 def add(connection: Connection, account: Account) -> None:
     connection.execute(insert(accounts).values(msgspec.structs.asdict(account)))
 

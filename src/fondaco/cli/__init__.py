@@ -23,8 +23,11 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "serve": Entry("fondaco.cli.serve:serve", "Start the server on local models."),
+    "accounts": Entry("fondaco.cli.accounts:app", "Make, list, suspend and resume accounts."),
     "keys": Entry("fondaco.cli.keys:app", "Make, list and revoke API keys."),
     "models": Entry("fondaco.cli.models:app", "List models; fetch and remove their weights."),
+    "usage": Entry("fondaco.cli.usage:usage", "Show what was spent, by day, model and key."),
+    "credit": Entry("fondaco.cli.credit:app", "Top an account up by hand, or take from it."),
     "config": Entry("fondaco.cli.config:app", "Show each setting, its value and where it came from."),
     "doctor": Entry("fondaco.cli.doctor:doctor", "Say what is missing for `serve` and how to mend it."),
 }

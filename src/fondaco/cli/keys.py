@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from fondaco.accounts.service import AccountService
-    from fondaco.keys.service import KeyRecord, KeyService
+from fondaco.cli.keyring import Config, DataDir, fail, opened, run
+from fondaco.cli.tables import day, harmless, print_table
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from fondaco.keys.service import KeyRecord
+    from fondaco.money import NanoUsd
 
 app = typer.Typer(
     name="keys", help="Make, list and revoke API keys.", no_args_is_help=True, add_completion=False
 )
 
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the server's database lives.", metavar="DIR")
-]
-Config = Annotated[
-    Path | None, typer.Option("--config", help="Read this file instead of ./fondaco.toml.", metavar="FILE")
-]
-
-_HEADINGS = ("ID", "KIND", "LAST6", "CREATED", "EXPIRES", "LAST USED", "DESCRIPTION")
+_HEADINGS = (
+    "ID",
+    "KIND",
+    "LAST6",
+    "ACCOUNT",
+    "CREATED",
+    "EXPIRES",
+    "LAST USED",
+    "LIMITS",
+    "MODELS",
+    "DESCRIPTION",
+)
+_PERIODS = {"EPOCH": "a day", "MONTH": "a month", "LIFETIME": "in all"}
 
 
 @app.command()
@@ -45,41 +49,59 @@ def create(
     account: Annotated[
         str, typer.Option(help="Whose key it is; made if it is not there.", metavar="NAME")
     ] = "default",
+    usd_limit: Annotated[
+        str | None,
+        typer.Option(help="What it may spend in each period, in dollars such as 2.50.", metavar="AMOUNT"),
+    ] = None,
+    diem_limit: Annotated[
+        str | None, typer.Option(help="What it may spend in each period, in DIEM.", metavar="AMOUNT")
+    ] = None,
+    limit_period: Annotated[
+        Literal["EPOCH", "MONTH", "LIFETIME"],
+        typer.Option(help="When limits begin anew: each UTC day, each UTC month, never."),
+    ] = "EPOCH",
+    model_privacy: Annotated[
+        Literal["ALL", "PRIVATE_TEXT", "PRIVATE_ONLY"],
+        typer.Option(help="Which models it may ask: all, private ones for text, private ones only."),
+    ] = "ALL",
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
     """Make a key and print it, this once: the key alone goes to standard output."""
-    if not 0 < len(account) <= 64:
-        _fail("An account's name has 1 to 64 characters.", status=2)
+    from fondaco.keys.caller import SpendLimits
+
     kind = "ADMIN" if admin else "INFERENCE"
     end = None if expires is None else expires.replace(tzinfo=UTC)
+    limits = SpendLimits(limit_period, _amount(usd_limit), _amount(diem_limit))
 
     async def make() -> str:
-        async with _opened(data_dir, config, make=True) as (keys, accounts):
+        async with opened(data_dir, config, make=True) as (keys, accounts):
             owner = await accounts.find(account)
             if owner is None:
                 owner = await accounts.ensure(account)
                 typer.echo(f"Made the account {account}.", err=True)
-            made = await keys.create(owner.id, kind, description, end)
+            made = await keys.create(
+                owner.id, kind, description, end, limits=limits, model_privacy=model_privacy
+            )
             typer.echo(f"Made the {kind} key {made.id}. It is not kept and cannot be shown again.", err=True)
             return made.token
 
-    typer.echo(_run(make(), config))
+    typer.echo(run(make(), config))
 
 
 @app.command("list")
 def list_keys(data_dir: DataDir = None, config: Config = None) -> None:
     """Show the keys that are neither revoked nor expired, newest first."""
 
-    async def rows() -> Sequence[KeyRecord]:
-        async with _opened(data_dir, config) as (keys, _):
-            return await keys.list()
+    async def rows() -> tuple[Sequence[KeyRecord], Mapping[str, str]]:
+        async with opened(data_dir, config) as (keys, accounts):
+            return await keys.list(), {account.id: account.name for account in await accounts.list()}
 
-    found = _run(rows(), config)
+    found, names = run(rows(), config)
     if not found:
         typer.echo("There are no keys. `fondaco keys create` makes one.", err=True)
         return
-    _print_table([_HEADINGS, *map(_row, found)])
+    print_table([_HEADINGS, *(_row(key, names[key.account_id]) for key in found)])
 
 
 # A key may end in `-x9_Qa`, which must not be taken for an option.
@@ -92,92 +114,44 @@ def revoke(
     """End a key. Running servers refuse it within a tenth of a second."""
 
     async def end() -> KeyRecord:
-        async with _opened(data_dir, config) as (keys, _):
+        async with opened(data_dir, config) as (keys, _):
             return await keys.revoke(key)
 
-    ended = _run(end(), config)
+    ended = run(end(), config)
     typer.echo(f"Revoked the {ended.kind} key {ended.id} that ends in {ended.last6}.", err=True)
 
 
-@asynccontextmanager
-async def _opened(
-    data_dir: Path | None, config: Path | None, *, make: bool = False
-) -> AsyncGenerator[tuple[KeyService, AccountService], None]:
-    from fondaco import settings
-    from fondaco.accounts.service import AccountService
-    from fondaco.clock import SystemClock
-    from fondaco.keys.secret import server_secret
-    from fondaco.keys.service import KeyService
-    from fondaco.store.sqlite import Database
+def _amount(text: str | None) -> NanoUsd | None:
+    import re
+    from decimal import Decimal
 
-    folder = settings.load(config, {"server": {"data_dir": data_dir}}).server.data_dir
-    database = Database(folder, create=make)
-    await database.open()
-    try:
-        clock = SystemClock()
-        accounts = AccountService(database, clock)
-        keys = KeyService(database, server_secret(folder), clock, accounts)
-        yield keys, accounts
-        await keys.close()
-    finally:
-        await database.close()
+    from fondaco.keys import amounts
+
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,9})?", text) is None or Decimal(text) > amounts.MOST:
+        fail(f"A limit is a number such as 2.50, from 0 to {amounts.MOST}.", status=2)
+    return amounts.kept(Decimal(text))
 
 
-def _run(work: Coroutine[Any, Any, T], config: Path | None) -> T:
-    """Run `work`; what is wrong is said in one line, without a traceback."""
-    import asyncio
-
-    from fondaco.errors import InvalidRequest, KeyNotFound
-    from fondaco.keys.secret import SecretDamaged
-    from fondaco.settings_origin import explain
-    from fondaco.store.errors import StoreError
-
-    try:
-        return asyncio.run(work)
-    except KeyNotFound:
-        _fail("There is no such key. `fondaco keys list` shows those that there are.", status=1)
-    except InvalidRequest as error:
-        _fail("; ".join(issue.message for issue in error.issues) or error.message, status=2)
-    except (StoreError, SecretDamaged) as error:
-        _fail(str(error), status=1)
-    except Exception as error:
-        faults = explain(error, config)
-        if faults:
-            _fail("; ".join(faults), status=2)
-        if isinstance(error, OSError):
-            _fail(f"{error.filename or 'The data directory'}: {error.strerror}", status=1)
-        raise
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(f"fondaco: {message}", err=True)
-    raise typer.Exit(status)
-
-
-def _row(key: KeyRecord) -> tuple[str, ...]:
-    # A description is anybody's text: control characters in it must not reach the terminal.
-    description = "".join(letter if letter.isprintable() else "�" for letter in key.description)
+def _row(key: KeyRecord, account: str) -> tuple[str, ...]:
     return (
         key.id,
         key.kind,
         key.last6,
-        _day(key.created_at),
-        _day(key.expires_at),
-        _minute(key.last_used_at),
-        description,
+        harmless(account),
+        day(key.created_at),
+        day(key.expires_at),
+        "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%d %H:%M}Z",
+        _limits(key),
+        key.model_privacy,
+        harmless(key.description),
     )
 
 
-def _day(time: datetime | None) -> str:
-    return "-" if time is None else f"{time:%Y-%m-%d}"
+def _limits(key: KeyRecord) -> str:
+    from fondaco import money
 
-
-def _minute(time: datetime | None) -> str:
-    return "never" if time is None else f"{time:%Y-%m-%d %H:%M}Z"
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    named = (("USD", key.limit_usd), ("DIEM", key.limit_diem), ("VCU", key.limit_vcu))
+    told = [f"{money.to_json(amount).decode()} {name}" for name, amount in named if amount is not None]
+    return f"{', '.join(told)} {_PERIODS[key.limit_period]}" if told else "-"

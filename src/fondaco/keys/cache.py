@@ -11,6 +11,7 @@ from datetime import datetime
 import msgspec
 
 from fondaco.clock import Clock
+from fondaco.errors import FondacoError
 from fondaco.keys.caller import Caller
 
 _MOST_KNOWN = 10_000
@@ -25,6 +26,12 @@ class Known(msgspec.Struct):
     """The Unix second in which its use was noted last: expiry and use are looked at once a second."""
 
 
+class Refused(msgspec.Struct, frozen=True):
+    why: type[FondacoError]
+    until: float
+    """On the monotonic clock."""
+
+
 class KeyCache:
     def __init__(self, clock: Clock, uses: dict[str, datetime]) -> None:
         """`uses` takes the time of each use by key id."""
@@ -33,7 +40,7 @@ class KeyCache:
         self._clock = clock
         self._uses = uses
         self._known: dict[bytes, Known] = {}
-        self._refused: dict[bytes, float] = {}
+        self._refused: dict[bytes, Refused] = {}
 
     def recall(self, digest: bytes) -> Caller | None:
         """The caller if this key is known to be good now; its use is noted."""
@@ -50,21 +57,21 @@ class KeyCache:
             known.second = second
         return known.caller
 
-    def is_refused(self, digest: bytes) -> bool:
-        """It was found bad within the last second."""
-        until = self._refused.get(digest)
-        return until is not None and self._clock.monotonic() < until
+    def refusal(self, digest: bytes) -> type[FondacoError] | None:
+        """Why it was refused within the last second, if it was."""
+        refused = self._refused.get(digest)
+        return refused.why if refused is not None and self._clock.monotonic() < refused.until else None
 
     def keep(self, digest: bytes, known: Known, generation: int) -> None:
         if generation == self.generation:
             _make_room(self._known, _MOST_KNOWN)
             self._known[digest] = known
 
-    def refuse(self, digest: bytes, generation: int) -> None:
+    def refuse(self, digest: bytes, why: type[FondacoError], generation: int) -> None:
         if generation == self.generation:
             self._refused.pop(digest, None)  # a renewed refusal goes to the end of the row
             _make_room(self._refused, _MOST_REFUSED)
-            self._refused[digest] = self._clock.monotonic() + _REFUSED_SECONDS
+            self._refused[digest] = Refused(why, self._clock.monotonic() + _REFUSED_SECONDS)
 
     def forget(self) -> None:
         """Something changed: ask the database again."""
@@ -73,7 +80,7 @@ class KeyCache:
         self._refused.clear()
 
 
-def _make_room(cache: dict[bytes, Known] | dict[bytes, float], most: int) -> None:
+def _make_room(cache: dict[bytes, Known] | dict[bytes, Refused], most: int) -> None:
     # The one that came first goes. Reordering at each use would cost every request; a wrong guess costs one read.
     if len(cache) >= most:
         del cache[next(iter(cache))]

@@ -8,11 +8,12 @@ from typing import Literal
 import msgspec
 
 from fondaco.keys.tokens import Kind
+from fondaco.models.policy import ModelPrivacy
+
+__all__ = ["Caller", "ModelPrivacy", "Period", "SpendLimits"]
 
 Period = Literal["EPOCH", "MONTH", "LIFETIME"]
 """When a key's limits begin anew: each UTC day, each UTC month, never."""
-
-ModelPrivacy = Literal["ALL", "PRIVATE_TEXT", "PRIVATE_ONLY"]
 
 
 class SpendLimits(msgspec.Struct, frozen=True):

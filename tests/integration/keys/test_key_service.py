@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from fondaco.accounts.service import AccountNotFound, AccountService
-from fondaco.errors import AuthenticationFailed, InvalidRequest, KeyNotFound
+from fondaco.errors import AccessDisabled, AuthenticationFailed, InvalidRequest, KeyNotFound
 from fondaco.keys.secret import server_secret
 from fondaco.keys.service import KeyService, SeveralKeys
 from fondaco.keys.uses import Uses
@@ -73,7 +73,7 @@ async def owner(accounts: AccountService) -> str:
 async def is_good(keys: KeyService, token: str) -> bool:
     try:
         await keys.authenticate(token.encode())
-    except AuthenticationFailed:
+    except (AuthenticationFailed, AccessDisabled):
         assert keys.recall(token.encode()) is None
         return False
     assert keys.recall(token.encode()) is not None
@@ -217,6 +217,13 @@ async def test_keys_of_a_suspended_account_are_refused_until_it_is_resumed(
     await accounts.suspend(owner)
     assert not await is_good(keys, made.token)
     assert await is_good(keys, other.token)
+    for _ in range(2):
+        with pytest.raises(AccessDisabled):
+            await keys.authenticate(made.token.encode())
+    await keys.revoke(made.id)
+    with pytest.raises(AuthenticationFailed):
+        await keys.authenticate(made.token.encode())
+    made = await keys.create(owner, "ADMIN", "another")
     await accounts.resume(owner)
     assert await is_good(keys, made.token)
     with pytest.raises(AccountNotFound):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fondaco.errors import AccessDisabled, AuthenticationFailed
 from fondaco.keys import cache as module
 from fondaco.keys.cache import Caller, KeyCache, Known
 
@@ -66,25 +67,31 @@ def test_an_answer_that_was_read_before_a_change_is_not_kept(cache: KeyCache) ->
     asked = cache.generation
     cache.forget()
     cache.keep(b"good", known(), asked)
-    cache.refuse(b"bad", asked)
+    cache.refuse(b"bad", AuthenticationFailed, asked)
     assert cache.recall(b"good") is None
-    assert not cache.is_refused(b"bad")
+    assert cache.refusal(b"bad") is None
 
 
 def test_forgetting_drops_good_and_bad(cache: KeyCache) -> None:
     cache.keep(b"good", known(), cache.generation)
-    cache.refuse(b"bad", cache.generation)
+    cache.refuse(b"bad", AuthenticationFailed, cache.generation)
     cache.forget()
     assert cache.recall(b"good") is None
-    assert not cache.is_refused(b"bad")
+    assert cache.refusal(b"bad") is None
 
 
 def test_a_refusal_lasts_a_second(cache: KeyCache, clock: HandClock) -> None:
-    cache.refuse(b"bad", cache.generation)
+    cache.refuse(b"bad", AuthenticationFailed, cache.generation)
     clock.passed = 0.99
-    assert cache.is_refused(b"bad")
+    assert cache.refusal(b"bad") is AuthenticationFailed
     clock.passed = 1
-    assert not cache.is_refused(b"bad")
+    assert cache.refusal(b"bad") is None
+
+
+def test_a_refusal_says_why(cache: KeyCache) -> None:
+    cache.refuse(b"bad", AuthenticationFailed, cache.generation)
+    cache.refuse(b"bad", AccessDisabled, cache.generation)
+    assert cache.refusal(b"bad") is AccessDisabled
 
 
 def test_neither_side_grows_past_its_bound(cache: KeyCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +99,6 @@ def test_neither_side_grows_past_its_bound(cache: KeyCache, monkeypatch: pytest.
     monkeypatch.setattr(module, "_MOST_REFUSED", 3)
     for n in range(10):
         cache.keep(bytes([n]), known(str(n)), cache.generation)
-        cache.refuse(bytes([n]), cache.generation)
+        cache.refuse(bytes([n]), AuthenticationFailed, cache.generation)
     assert [n for n in range(10) if cache.recall(bytes([n]))] == [7, 8, 9]
-    assert [n for n in range(10) if cache.is_refused(bytes([n]))] == [7, 8, 9]
+    assert [n for n in range(10) if cache.refusal(bytes([n]))] == [7, 8, 9]

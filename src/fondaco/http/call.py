@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
 
 from fondaco.content import Content
@@ -13,6 +13,9 @@ from fondaco.errors import PayloadTooLarge, UnsupportedContentType
 from fondaco.http.reply import Header
 from fondaco.ids import request_id
 from fondaco.keys.service import Caller
+
+if TYPE_CHECKING:
+    from fondaco.limits.ticket import Ticket
 
 
 class ClientGone(Exception):
@@ -52,6 +55,7 @@ class Call:
         "size",
         "started",
         "template",
+        "ticket",
         "too_large",
     )
 
@@ -67,6 +71,8 @@ class Call:
         self.request_id = request_id()
         self.started = time.perf_counter()
         self.caller: Caller | None = None
+        self.ticket: Ticket | None = None
+        """What limits and money know of it; None on open routes."""
         self.path_params: dict[str, str] = {}
         self.template = "-"
         """The route's own path, for logs: what the client wrote in its place may be anything."""
@@ -108,6 +114,12 @@ class Call:
             await self.wait_whole()
         body, self._body = self._body, b""
         return Content(body if type(body) is bytes else bytes(body))
+
+    async def peek_body(self) -> Content[bytes | bytearray]:
+        """The whole body, which stays for whoever reads it after. Raises PayloadTooLarge, and ClientGone."""
+        if not self.complete:
+            await self.wait_whole()
+        return Content(self._body)
 
     async def wait_whole(self) -> None:
         """Until the whole body is in. Raises PayloadTooLarge as soon as it is known to be, and ClientGone."""

@@ -8,6 +8,7 @@ import msgspec
 
 from fondaco.errors import (
     AuthenticationFailed,
+    Conflict,
     ContextExceeded,
     FondacoError,
     InferenceFailed,
@@ -42,6 +43,8 @@ def body_of(error: FondacoError, request_id: str) -> dict[str, Any]:
     if isinstance(error, InvalidRequest) and error.issues:
         body["details"] = error_details(error.issues)
         body["issues"] = error.issues
+    if isinstance(error, Conflict):
+        body.update(error.facts)
     if isinstance(error, UpstreamRefused):
         body["request_id"] = request_id
     return body

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from fondaco.content import Sealed
@@ -87,9 +89,9 @@ class EngineReply:
         self._over = True
         return []
 
-    async def aclose(self) -> None:
+    def aclose(self) -> Awaitable[None]:
         """Leave the engine: at once if it still talks."""
-        await self._exchange.aclose()
+        return self._exchange.aclose()
 
 
 def encoded(request: EngineRequest) -> bytes:

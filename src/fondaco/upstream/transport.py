@@ -20,7 +20,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     chunk: float = 120.0
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an engine listens. Hashable: connections are pooled by it.
 
     `headers` are sent with each request, already encoded, names in lower case; they hold the engine's credential

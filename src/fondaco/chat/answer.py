@@ -92,7 +92,9 @@ def _choice(choice: EngineChoice) -> Choice:
         finish_reason=FINISH_REASONS.get(choice.finish_reason or "stop", "stop"),
         stop_reason=choice.stop_reason if isinstance(choice.stop_reason, str) else None,
         logprobs=_NO_LOGPROBS,
-        message=Message(content=delta.content or "", reasoning_content=delta.thought() or None, tool_calls=[]),
+        message=Message(
+            content=delta.content or "", reasoning_content=delta.thought() or None, tool_calls=[]
+        ),
     )
 
 

@@ -172,7 +172,11 @@ def unusual(messages: list[ChatMessage]) -> list[int]:
         if type(message.content) is not str
         or (
             type(message) not in _SPEAKERS
-            and (type(message) is not AssistantMessage or not message.content or _beside_words(message) != _NOTHING)
+            and (
+                type(message) is not AssistantMessage
+                or not message.content
+                or _beside_words(message) != _NOTHING
+            )
         )
     ]
 

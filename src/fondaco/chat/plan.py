@@ -30,6 +30,8 @@ _JSON = {"type": "json_object"}
 class Plan:
     """The request as the engine gets it, less its seat, and the readers of its answer."""
 
+    __slots__ = ("_body", "readers")
+
     def __init__(self, body: EngineRequest, thinking: Thinking | None, calls: CallReader | None) -> None:
         self._body = body
         readers: tuple[Thinking | CallReader, ...] = () if thinking is None else (thinking,)

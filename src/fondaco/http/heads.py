@@ -20,9 +20,7 @@ HEAD_TOO_LARGE = (
 )
 SLASH = ord("/")
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 
 class HeadTooLarge(Exception):

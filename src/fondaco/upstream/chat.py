@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -35,7 +35,8 @@ PATH = "/chat/completions"
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_REFUSAL = 256 * 1024
 
-_encoder = msgspec.json.Encoder()
+encoded: Callable[[EngineRequest], bytes] = msgspec.json.Encoder().encode
+"""The body of a request to an engine."""
 
 
 class _Told(Sealed):
@@ -92,11 +93,6 @@ class EngineReply:
     def aclose(self) -> Awaitable[None]:
         """Leave the engine: at once if it still talks."""
         return self._exchange.aclose()
-
-
-def encoded(request: EngineRequest) -> bytes:
-    """The body of a request to an engine."""
-    return _encoder.encode(request)
 
 
 async def ask(transport: Transport, target: Target, body: bytes) -> EngineReply:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from fondaco.upstream.relay import RelayTransport
 from fondaco.upstream.transport import ConnectFailed, Exchange, Target, Transport
@@ -30,7 +30,7 @@ class _RoutedTransport:
         path: str,
         body: bytes = b"",
         content_type: bytes = b"application/json",
-    ) -> Coroutine[Any, Any, Exchange]:
+    ) -> Awaitable[Exchange]:
         carrier = self._relay if target.proxy is None else self._through_proxy()
         return carrier.send(target, method, path, body, content_type)
 

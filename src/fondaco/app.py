@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +131,10 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    async def handle(self, call: Call) -> None:
+    def handle(self, call: Call) -> Awaitable[None]:
         """Answer one request."""
         assert self._edge is not None, "the app has not been started"
-        await self._edge.handle(call)
+        return self._edge.handle(call)
 
     def default(self) -> Served | None:
         return self.registry.default_text()

@@ -25,6 +25,7 @@ from fondaco.upstream.chat_stream import Run
 from fondaco.upstream.wire import NOTHING, EngineChoice
 
 _encoder = msgspec.json.Encoder()
+_NO_LOGPROBS = Raw(b"null")
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -90,7 +91,10 @@ def _choice(choice: EngineChoice) -> Choice:
         index=choice.index,
         finish_reason=FINISH_REASONS.get(choice.finish_reason or "stop", "stop"),
         stop_reason=choice.stop_reason if isinstance(choice.stop_reason, str) else None,
-        message=Message(content=delta.content or "", reasoning_content=delta.thought() or None),
+        logprobs=_NO_LOGPROBS,
+        message=Message(
+            content=delta.content or "", reasoning_content=delta.thought() or None, tool_calls=[]
+        ),
     )
 
 
@@ -169,7 +173,7 @@ class _Parts:
         calls = [self._calls[at] for at in sorted(self._calls)]
         for call in calls:
             call.function.arguments = call.function.arguments or "{}"
-        logprobs = Raw(b"null")
+        logprobs = _NO_LOGPROBS
         if self._logprobs:
             logprobs = Raw(b'{"content":%b}' % _encoder.encode(self._logprobs))
         said = "".join(self._said)

@@ -158,7 +158,6 @@ ChatMessage = (
 
 # Classes are compared by identity: `isinstance` on a struct costs ten times as much, and these are on every request.
 _SPEAKERS = frozenset({SystemMessage, UserMessage})
-_RESPELT = frozenset({AssistantMessage, FunctionMessage})
 _beside_words = attrgetter(
     "tool_calls", "function_call", "reasoning_content", "reasoning_details", "thought_signature"
 )
@@ -170,17 +169,27 @@ def unusual(messages: list[ChatMessage]) -> list[int]:
     return [
         at
         for at, message in enumerate(messages)
-        if type(message.content) is not str or (type(message) not in _SPEAKERS and _has_more(message))
+        if type(message.content) is not str
+        or (
+            type(message) not in _SPEAKERS
+            and (
+                type(message) is not AssistantMessage
+                or not message.content
+                or _beside_words(message) != _NOTHING
+            )
+        )
     ]
-
-
-def _has_more(message: ChatMessage) -> bool:
-    return type(message) is not AssistantMessage or not message.content or _beside_words(message) != _NOTHING
 
 
 def one_spelling(messages: list[ChatMessage]) -> list[ChatMessage]:
     """The conversation in OpenAI's present spelling, without empty turns of the assistant's. Changes them in place."""
-    if not [message for message in messages if type(message) in _RESPELT and _has_more(message)]:
+    for message in messages:
+        if type(message) is AssistantMessage:
+            if not message.content or message.tool_calls is not None or message.function_call is not None:
+                break
+        elif type(message) is FunctionMessage:
+            break
+    else:
         return messages
     told: list[ChatMessage] = []
     called: str | None = None

@@ -32,10 +32,15 @@ _PLAIN = frozenset({TextPart, InputTextPart})
 _NO_URLS = "http(s) URLs are not fetched by this server yet: send the content as a base64 data: URL"
 
 
-def has_media(messages: list[ChatMessage]) -> bool:
-    """Whether any part is more than text."""
-    for message in [each for each in messages if type(each.content) is list]:
-        if type(message) is UserMessage and any(type(part) not in _PLAIN for part in message.content):
+def has_media(messages: list[ChatMessage], odd: list[int]) -> bool:
+    """Whether any part is more than text. `odd` says which messages are `unusual`."""
+    for at in odd:
+        message = messages[at]
+        if (
+            type(message) is UserMessage
+            and type(message.content) is list
+            and not _PLAIN.issuperset(map(type, message.content))
+        ):
             return True
     return False
 

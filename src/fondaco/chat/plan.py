@@ -30,6 +30,8 @@ _JSON = {"type": "json_object"}
 class Plan:
     """The request as the engine gets it, less its seat, and the readers of its answer."""
 
+    __slots__ = ("_body", "_shown", "readers")
+
     def __init__(
         self,
         body: EngineRequest,
@@ -83,18 +85,24 @@ class Plan:
 
 
 def make(
-    request: ChatRequest, messages: list[Any], resolved: Resolved, options: Options, prompt: PromptBuilder
+    request: ChatRequest,
+    messages: list[Any],
+    odd: list[int],
+    resolved: Resolved,
+    options: Options,
+    prompt: PromptBuilder,
 ) -> Plan:
-    """`messages` are the request's, with their media prepared."""
+    """`messages` are the request's, with their media prepared; `odd` says which of them are `unusual`."""
     serving = resolved.served.serving
     if type(serving) is LocalServing:
-        return _local(request, messages, resolved, options, prompt, serving)
-    return _remote(request, messages, resolved, options, prompt, serving)
+        return _local(request, messages, odd, resolved, options, prompt, serving)
+    return _remote(request, messages, odd, resolved, options, prompt, serving)
 
 
 def _local(
     request: ChatRequest,
     messages: list[Any],
+    odd: list[int],
     resolved: Resolved,
     options: Options,
     prompt: PromptBuilder,
@@ -111,9 +119,9 @@ def _local(
     own_prompt = options.include_venice_system_prompt
     if prompted:
         listed = functions if functions or history else None
-        built = prompt.build(messages, own_prompt=own_prompt, listed_tools=listed)
+        built = prompt.build(messages, odd, own_prompt=own_prompt, listed_tools=listed)
     else:
-        built = prompt.build(messages, own_prompt=own_prompt)
+        built = prompt.build(messages, odd, own_prompt=own_prompt)
     body = _sampling(request, built)
     limit = request.completion_limit
     most = resolved.model.max_completion_tokens
@@ -149,6 +157,7 @@ def _local(
 def _remote(
     request: ChatRequest,
     messages: list[Any],
+    odd: list[int],
     resolved: Resolved,
     options: Options,
     prompt: PromptBuilder,
@@ -156,7 +165,8 @@ def _remote(
 ) -> Plan:
     binding = serving.binding
     model = resolved.model
-    body = _sampling(request, prompt.build(messages, own_prompt=options.include_venice_system_prompt))
+    built = prompt.build(messages, odd, own_prompt=options.include_venice_system_prompt)
+    body = _sampling(request, built)
     if request.stream:
         body.stream = True
     limit = request.completion_limit

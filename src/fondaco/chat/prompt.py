@@ -22,7 +22,6 @@ from fondaco.chat.messages import (
     UserMessage,
     UserPart,
     VideoPart,
-    unusual,
 )
 from fondaco.chat.tools import FunctionSpec
 from fondaco.clock import Clock
@@ -55,11 +54,12 @@ class PromptBuilder:
     def build(
         self,
         messages: list[ChatMessage],
+        odd: list[int],
         *,
         own_prompt: bool,
         listed_tools: list[FunctionSpec] | None = None,
     ) -> list[Any]:
-        """Messages in the engine's wire form.
+        """Messages in the engine's wire form. `odd` says which of them are `unusual`.
 
         The leading system messages become one, since many chat templates take no more. With `listed_tools` the
         tools, earlier calls and results are written out as text, for engines that are not given them as such.
@@ -75,22 +75,20 @@ class PromptBuilder:
             rest += 1
         if listed_tools:
             heads.append(tool_prompt.listing(listed_tools))
-        built: list[Any] = []
-        if heads:
-            built.append({"role": "system", "content": "\n\n".join(heads)})
+        built: list[Any] = messages[rest:]
         if listed_tools is not None:
             turn = _as_text(messages)
             last = len(messages) - 1
             turns = [turn(messages[at], at == last) for at in range(rest, len(messages))]
-            built += [made for made in turns if made is not None]
-            return built
-        # Plain turns go as they are; only the others are made anew, from the end, since some fall away.
-        first = len(built) - rest
-        built += messages[rest:] if rest else messages
-        for at in reversed(unusual(messages)):
-            if at >= rest:
-                made = _as_wire(messages[at])
-                built[first + at : first + at + 1] = () if made is None else (made,)
+            built = [made for made in turns if made is not None]
+        else:
+            # Plain turns go as they are; only the others are made anew, from the end, since some fall away.
+            for at in reversed(odd):
+                if at >= rest:
+                    made = _as_wire(messages[at])
+                    built[at - rest : at - rest + 1] = () if made is None else (made,)
+        if heads:
+            built.insert(0, {"role": "system", "content": "\n\n".join(heads)})
         return built
 
 
@@ -123,7 +121,7 @@ def _as_wire(message: ChatMessage) -> Any:
 
 def _parts(message: UserMessage) -> Any:
     """Parts in OpenAI's spelling, without what only caches read; text alone becomes one string."""
-    if not any(type(part) in _MEDIA for part in message.content):
+    if _MEDIA.isdisjoint(map(type, message.content)):
         return UserMessage(content=tool_prompt.plain_text(message.content), name=message.name)
     parts: list[UserPart] = []
     for part in message.content:

@@ -6,7 +6,7 @@ from fondaco.billing.prices.tokens import TokenUse, chat_bill, chat_ceiling, est
 from fondaco.billing.quoting.known import KnownModels
 from fondaco.billing.quoting.quote import Quotable, Quote
 from fondaco.chat import gates, plan, tool_prompt
-from fondaco.chat.messages import ImagePart, UserMessage
+from fondaco.chat.messages import ImagePart, UserMessage, unusual
 from fondaco.chat.options import Options, effective
 from fondaco.chat.pictures import has_media
 from fondaco.chat.plan import Plan
@@ -55,9 +55,10 @@ class ChatQuotes:
     def _quote(self, request: ChatRequest, name: str) -> Quote:
         resolved = self._models.resolve(name, "text")
         options = effective(request.venice_parameters, resolved.suffix)
-        gates.check(request, resolved, media=has_media(request.messages))
+        odd = unusual(request.messages)
+        gates.check(request, resolved, media=has_media(request.messages, odd))
         # Pictures are not looked into: that is work, and the bound is the same for any.
-        made = plan.make(request, list(request.messages), resolved, options, self._prompt)
+        made = plan.make(request, list(request.messages), odd, resolved, options, self._prompt)
         model, choices = resolved.model, request.n or 1
         prompt, answer = made.prompt_bound, completion_bound(made, model)
         likely = TokenUse(

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from fondaco.chat import gates, plan
+from fondaco.chat.messages import unusual
 from fondaco.chat.options import Options, effective
 from fondaco.chat.pictures import has_media, prepared
 from fondaco.chat.plan import Plan
@@ -44,13 +45,14 @@ class ChatAnswer:
     """An answer that has begun: take its events with `more`, and always `aclose` it, which leaves the engine."""
 
     __slots__ = (
-        "_first",
         "_place",
         "_readers",
         "_reply",
         "asked",
         "created",
+        "first",
         "id",
+        "model",
         "options",
         "resolved",
         "streams",
@@ -74,17 +76,15 @@ class ChatAnswer:
         self.streams, self.usage_chunk = form
         """Whether it is to be told as it comes, and whether a chunk of usage is to end it then."""
         self.resolved = resolved
+        self.model = resolved.model.id
+        """The id of what really runs."""
         self.options = options
         self.created = created
         self._reply = reply
         self._readers = readers
         self._place = place
-        self._first: list[Event] | None = None
-
-    @property
-    def model(self) -> str:
-        """The id of what really runs."""
-        return self.resolved.model.id
+        self.first: list[Event] | None = None
+        """Events that are known already: `more` begins with them."""
 
     @property
     def local(self) -> bool:
@@ -93,18 +93,14 @@ class ChatAnswer:
     @property
     def whole(self) -> EngineAnswer | None:
         """The answer, where it came in one piece; else None, and `more` tells it."""
-        if self._reply.whole and self._first and type(whole := self._first[0]) is not Run:
+        if self._reply.whole and self.first and type(whole := self.first[0]) is not Run:
             return whole
         return None
 
-    async def begin(self) -> None:
-        """Wait for the first events, so that a failure until now can still be an HTTP status."""
-        self._first = await self.more()
-
     async def more(self) -> list[Event]:
         """The events that came next, thoughts and tool calls put where they belong; none when all is said."""
-        if self._first is not None:
-            first, self._first = self._first, None
+        if self.first is not None:
+            first, self.first = self.first, None
             return first
         try:
             events = await self._reply.more()
@@ -204,12 +200,13 @@ class ChatService:
         options = effective(request.venice_parameters, resolved.suffix)
         serving = resolved.served.serving
         messages: list[Any] = request.messages
-        media = has_media(messages)
+        odd = unusual(messages)
+        media = has_media(messages, odd)
         gates.check(request, resolved, media=media)
         if media:
             local = type(serving) is LocalServing
             messages = await prepared(request.messages, resolved.model.capabilities, local=local)
-        made = plan.make(request, messages, resolved, options, self._prompt)
+        made = plan.make(request, messages, odd, resolved, options, self._prompt)
         form = (request.stream is True, request.wants_usage_chunk)
         place: _Place | None = None
         if type(serving) is RemoteServing:
@@ -225,7 +222,8 @@ class ChatService:
             del request, messages, made
             reply = await ask(self._transport, seat.target, asked)
             answer = ChatAnswer(form, asked, resolved, options, self._clock.unix(), reply, readers, place)
-            await answer.begin()
+            # A failure until the first events can still be an HTTP status.
+            answer.first = await answer.more()
         except BaseException as error:
             if answer is not None:
                 await answer.aclose()

@@ -17,10 +17,13 @@ from fondaco.upstream.wire import EngineAnswer, EngineUsage
 
 # As the vendor reckons what nobody has counted.
 _CHARACTERS_PER_TOKEN = 3.2
+_ZERO = Raw(b"0")
 
 
 class Tally:
     """Counts what goes by, for engines that do not say what was used."""
+
+    __slots__ = ("_answer", "_pieces", "_told")
 
     def __init__(self, answer: ChatAnswer) -> None:
         self._answer = answer
@@ -76,7 +79,7 @@ class Tally:
 
     def cost(self, usage: Usage) -> Cost:
         prices = self._answer.resolved.model.token_prices
-        return Cost(usd=Raw(to_json(price(prices, usage))))
+        return Cost(usd=Raw(to_json(price(prices, usage))), diem=_ZERO)
 
 
 class _Turn(Sealed):

@@ -23,6 +23,8 @@ _Place = Literal["start", "inside", "outside"]
 class Thinking:
     """One answer's filter. Feed it the choices in order; it rewrites each in place."""
 
+    __slots__ = ("_minds", "_prefilled", "_show")
+
     def __init__(self, show: Show, *, prefilled: bool = False) -> None:
         """`prefilled`: the prompt's template has opened the tag, so that the text begins inside it."""
         self._show: Show = show

@@ -32,6 +32,8 @@ class CallReader(Protocol):
 class NativeCalls:
     """Every call gets an index, an id and arguments; the finish_reason says that there are calls."""
 
+    __slots__ = ("_choices",)
+
     def __init__(self) -> None:
         self._choices: dict[int, list[_Call]] = {}
 
@@ -42,7 +44,11 @@ class NativeCalls:
         delta = choice.delta
         if delta is None:
             return
-        known = self._choices.setdefault(choice.index, [])
+        known = self._choices.get(choice.index)
+        if known is None:
+            if not delta.tool_calls:
+                return
+            known = self._choices[choice.index] = []
         for call in delta.tool_calls or ():
             _continue(call, known)
         if choice.finish_reason is None:

@@ -65,7 +65,9 @@ def plain_text(content: Any) -> str:
         return ""
     if isinstance(content, str):
         return content
-    return "\n".join(getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in content)
+    return "\n".join(
+        [getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in content]
+    )
 
 
 def call_schema(functions: list[FunctionSpec], *, parallel: bool) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def check_schema(schema: Schema, *path: PathPart) -> None:
     if len(text) > MAX_SCHEMA_BYTES:
         message = f"Schema must not be larger than {MAX_SCHEMA_BYTES} bytes"
         raise InvalidRequest.at(*path, message=message, code="too_big")
-    if _depth_exceeds(text, MAX_SCHEMA_DEPTH - 1):
+    # Most schemas have fewer brackets than may stand inside one another.
+    if text.count(b"{") + text.count(b"[") >= MAX_SCHEMA_DEPTH and _depth_exceeds(text, MAX_SCHEMA_DEPTH - 1):
         message = f"Schema must not be nested deeper than {MAX_SCHEMA_DEPTH} levels"
         raise InvalidRequest.at(*path, message=message, code="too_big")
 
@@ -134,8 +135,6 @@ _brackets = re.compile(rb"[\[\]{}]")
 
 def _depth_exceeds(text: bytes, limit: int) -> bool:
     """Whether more than `limit` objects and arrays stand inside one another in `text`, JSON values in a row."""
-    if text.count(b"{") + text.count(b"[") <= limit:
-        return False
     depth = 0
     for bracket in _brackets.findall(_string.sub(b"", text)):
         depth += 1 if bracket in b"[{" else -1

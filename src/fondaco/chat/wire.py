@@ -112,7 +112,7 @@ class VeniceParameters(Sealed, kw_only=True, omit_defaults=True, gc=False):
     enable_e2ee: bool | None = None
 
 
-class ChatRequest(Sealed, kw_only=True, forbid_unknown_fields=True):
+class ChatRequest(Sealed, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A chat to be completed."""
 
     respelled = staticmethod(respelled)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
 
     def _say_refusal(self, refusal: tuple[int, bytes]) -> None:
         status, body = refusal
-        lines = [self._server.date(), b"content-length: %d\r\n" % len(body), CLOSE]
+        lines = [self._server.date(), b"content-length: %d" % len(body), CLOSE]
         self._transport.write(head(status, (JSON,), lines) + body)
         self._linger()
 
@@ -330,14 +330,14 @@ class Connection(asyncio.Protocol):
 
     # Called by whoever answers.
 
-    def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+    def answer(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         """The whole answer in one write. `body` is not sent for HEAD, but counted."""
         call = self._call
         if call is None or self._started or self._closed:
             return
         lines = [self._server.date()]
         if status not in BODILESS:
-            lines.append(b"content-length: %d\r\n" % len(body))
+            lines.append(b"content-length: %d" % len(body))
         elif body:
             raise ValueError("an answer of this status has no body")
         if call.last or not call.complete or self._server.draining:
@@ -348,7 +348,7 @@ class Connection(asyncio.Protocol):
         self._started = self._whole = True
         self._transport.write(first if call.method == "HEAD" else first + body)
 
-    def begin(self, status: int, headers: Iterable[Header]) -> None:
+    def begin(self, status: int, headers: Sequence[Header]) -> None:
         """The head of an answer whose length nobody knows; `piece` and `end` follow."""
         call = self._call
         if call is None or self._started or self._closed:

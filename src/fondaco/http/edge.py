@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from fondaco import CONTRACT_VERSION
@@ -29,6 +29,7 @@ CLIENT_CLOSED = 499
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _VERSION: Header = (b"x-venice-version", CONTRACT_VERSION.encode())
+_VARIES: Header = (b"vary", b"accept-encoding")
 
 
 class Authenticator(Protocol):
@@ -84,7 +85,7 @@ class Edge:
                 )
 
     async def _send_stream(
-        self, call: Call, status: int, headers: Iterable[Header], stream: ByteStream
+        self, call: Call, status: int, headers: Sequence[Header], stream: ByteStream
     ) -> int:
         client, sent = call.client, 0
         try:
@@ -157,8 +158,9 @@ def bearer(call: Call) -> bytes | None:
 
 
 def _compressed(call: Call, reply: Reply, headers: list[Header]) -> bytes:
-    headers.append((b"vary", b"accept-encoding"))
-    if len(reply.body) < GZIP_FROM or not _takes_gzip(call.headers.get(b"accept-encoding", b"")):
+    headers.append(_VARIES)
+    accepted = call.headers.get(b"accept-encoding")
+    if accepted is None or len(reply.body) < GZIP_FROM or not _takes_gzip(accepted):
         return reply.body
     headers.append((b"content-encoding", b"gzip"))
     return gzip.compress(reply.body, compresslevel=1, mtime=0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from fondaco.http.reply import Header
 
 JSON: Header = (b"content-type", b"application/json")
-CLOSE = b"connection: close\r\n"
-KEEP_ALIVE = b"connection: keep-alive\r\n"
-CHUNKED = b"transfer-encoding: chunked\r\n"
+CLOSE = b"connection: close"
+KEEP_ALIVE = b"connection: keep-alive"
+CHUNKED = b"transfer-encoding: chunked"
 BODILESS = frozenset({204, 304})
 """Statuses of answers that have neither a body nor a length."""
 BAD_REQUEST = (400, b'{"error":"Invalid HTTP request","code":"INVALID_REQUEST"}')
@@ -20,22 +20,17 @@ HEAD_TOO_LARGE = (
 )
 SLASH = ord("/")
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 
 class HeadTooLarge(Exception):
     """Request line and headers are longer than is taken."""
 
 
-def head(status: int, headers: Iterable[Header], lines: list[bytes]) -> bytes:
-    """An answer's head. `lines` are whole ones and come first. Raises ValueError for a header that holds a line
-    break."""
-    lines += [b"%b: %b\r\n" % header for header in headers]
-    lines.append(b"\r\n")
-    made = _STATUS_LINES[status] + b"".join(lines)
-    count = len(lines) + 1
+def head(status: int, headers: Sequence[Header], lines: list[bytes]) -> bytes:
+    """An answer's head. `lines` come first. Raises ValueError for a header that holds a line break."""
+    made = b"\r\n".join((_STATUS_LINES[status], *lines, *map(b": ".join, headers), b"", b""))
+    count = len(lines) + len(headers) + 2
     if made.count(b"\n") != count or made.count(b"\r") != count:
         raise ValueError("a header holds a line break")
     return made

@@ -98,7 +98,7 @@ class Server:
         now = int(self.loop.time())
         if now != self._date_at:
             self._date_at = now
-            self._date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+            self._date = f"date: {formatdate(usegmt=True)}".encode()
         return self._date
 
     def _look(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from fondaco.content import Sealed
@@ -33,7 +35,8 @@ PATH = "/chat/completions"
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_REFUSAL = 256 * 1024
 
-_encoder = msgspec.json.Encoder()
+encoded: Callable[[EngineRequest], bytes] = msgspec.json.Encoder().encode
+"""The body of a request to an engine."""
 
 
 class _Told(Sealed):
@@ -87,14 +90,9 @@ class EngineReply:
         self._over = True
         return []
 
-    async def aclose(self) -> None:
+    def aclose(self) -> Awaitable[None]:
         """Leave the engine: at once if it still talks."""
-        await self._exchange.aclose()
-
-
-def encoded(request: EngineRequest) -> bytes:
-    """The body of a request to an engine."""
-    return _encoder.encode(request)
+        return self._exchange.aclose()
 
 
 async def ask(transport: Transport, target: Target, body: bytes) -> EngineReply:

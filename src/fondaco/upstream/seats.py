@@ -14,7 +14,7 @@ from fondaco.settings import Binding
 from fondaco.upstream.transport import Target, Timeouts
 
 
-class Seat(msgspec.Struct, frozen=True):
+class Seat(msgspec.Struct, frozen=True, gc=False):
     """One request's place at an engine."""
 
     target: Target
@@ -48,14 +48,15 @@ class LocalEngines(Protocol):
 class Seats:
     def __init__(self, engines: LocalEngines) -> None:
         self._engines = engines
-        self._targets: dict[str, Target] = {}
+        self._bound: dict[str, Seat] = {}
 
     def bound(self, model_id: str, binding: Binding) -> Seat:
         """A seat at another server; it has as many as anybody wants."""
-        target = self._targets.get(model_id)
-        if target is None:
-            target = self._targets[model_id] = target_of(binding)
-        return Seat(target, upstream_model=binding.upstream_model or model_id)
+        seat = self._bound.get(model_id)
+        if seat is None:
+            seat = Seat(target_of(binding), upstream_model=binding.upstream_model or model_id)
+            self._bound[model_id] = seat
+        return seat
 
     @asynccontextmanager
     async def local(

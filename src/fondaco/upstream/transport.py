@@ -6,7 +6,7 @@ tested against, and the way through HTTP proxies).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     chunk: float = 120.0
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an engine listens. Hashable: connections are pooled by it.
 
     `headers` are sent with each request, already encoded, names in lower case; they hold the engine's credential
@@ -86,14 +86,14 @@ class Exchange(Protocol):
 
 
 class Transport(Protocol):
-    async def send(
+    def send(
         self,
         target: Target,
         method: str,
         path: str,
         body: bytes = b"",
         content_type: bytes = b"application/json",
-    ) -> Exchange:
+    ) -> Awaitable[Exchange]:
         """Send and wait for the answer's head. `path` is appended to `target.base_path`.
 
         Raises ConnectFailed, ExchangeTimeout or ExchangeBroken. An idle connection that the engine has closed

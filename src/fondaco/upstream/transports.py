@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from fondaco.upstream.relay import RelayTransport
@@ -22,17 +23,16 @@ class _RoutedTransport:
         self._proxied: AiohttpTransport | None = None
         self._closed = False
 
-    async def send(
+    def send(
         self,
         target: Target,
         method: str,
         path: str,
         body: bytes = b"",
         content_type: bytes = b"application/json",
-    ) -> Exchange:
-        if target.proxy is None:
-            return await self._relay.send(target, method, path, body, content_type)
-        return await self._through_proxy().send(target, method, path, body, content_type)
+    ) -> Awaitable[Exchange]:
+        carrier = self._relay if target.proxy is None else self._through_proxy()
+        return carrier.send(target, method, path, body, content_type)
 
     async def close(self) -> None:
         self._closed = True

@@ -34,7 +34,7 @@ class EngineToolCall(Sealed, omit_defaults=True):
     function: EngineFunction | None = None
 
 
-class EngineDelta(Sealed, omit_defaults=True):
+class EngineDelta(Sealed, omit_defaults=True, gc=False):
     """What one choice says next; a whole message is the same with everything in it."""
 
     role: str | None = None
@@ -49,7 +49,7 @@ class EngineDelta(Sealed, omit_defaults=True):
         return self.reasoning_content or self.reasoning
 
 
-class EngineChoice(Sealed):
+class EngineChoice(Sealed, gc=False):
     index: int = 0
     delta: EngineDelta | None = None
     message: EngineDelta | None = None
@@ -67,14 +67,14 @@ class EngineCompletionDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
-class EngineUsage(msgspec.Struct):
+class EngineUsage(msgspec.Struct, gc=False):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: EnginePromptDetails | None = None
     completion_tokens_details: EngineCompletionDetails | None = None
 
 
-class EngineAnswer(Sealed):
+class EngineAnswer(Sealed, gc=False):
     """A streamed chunk (choices carry `delta`) or a whole answer (choices carry `message`)."""
 
     choices: list[EngineChoice] = msgspec.field(default_factory=list[EngineChoice])
@@ -82,7 +82,7 @@ class EngineAnswer(Sealed):
     error: Raw = Raw()
 
 
-class EngineRequest(Sealed, omit_defaults=True):
+class EngineRequest(Sealed, omit_defaults=True, gc=False):
     """The body of an engine's `/v1/chat/completions`. UNSET fields are not sent."""
 
     messages: list[Any]

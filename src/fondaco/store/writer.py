@@ -88,7 +88,10 @@ class Writer:
         raw = self._link.raw
         try:
             raw.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(write) for write in writes]
+            if len(writes) == 1:
+                outcomes = [_Outcome(writes[0].future, writes[0].work(self._link.sql), None)]
+            else:
+                outcomes = [self._attempt(write) for write in writes]
             raw.execute("COMMIT")
         except BaseException as error:
             if raw.in_transaction:

@@ -21,6 +21,7 @@ from fondaco.billing.quoting.goods import goods
 from fondaco.billing.quoting.known import KnownModels
 from fondaco.billing.quoting.quote import Quote
 from fondaco.chat import plan
+from fondaco.chat.messages import unusual
 from fondaco.chat.options import effective
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.quote import ChatQuotes
@@ -109,7 +110,7 @@ def check_chats(seed: int, number: int) -> None:
         request = normalised(decode(body, ChatRequest))
         resolved = MODELS.resolve(request.model, "text")
         options = effective(request.venice_parameters, resolved.suffix)
-        sent = plan.make(request, request.messages, resolved, options, PROMPT)
+        sent = plan.make(request, request.messages, unusual(request.messages), resolved, options, PROMPT)
         longest = (sent.completion_limit or resolved.model.max_completion_tokens) * (request.n or 1)
         worst = worst_prompt(sent, local=type(resolved.served.serving) is LocalServing)
         prompt = chance.choice((worst, chance.randint(0, worst)))

@@ -18,12 +18,12 @@ REVISIONS = ("0001", "0002")
 
 def bring_up(link: Link, path: Path) -> None:
     """Do all that is missing, or nothing. Raises DatabaseNewer, DatabaseDamaged, sqlite3.Error."""
-    if _revision(link.raw, path) == REVISIONS[-1]:
+    if revision(link.raw, path) == REVISIONS[-1]:
         return
     link.raw.execute("BEGIN IMMEDIATE")
     try:
         # Asked again under the lock: another process may have done it while this one waited.
-        if _revision(link.raw, path) != REVISIONS[-1]:
+        if revision(link.raw, path) != REVISIONS[-1]:
             _upgrade(link)
         link.raw.execute("COMMIT")
     finally:
@@ -31,7 +31,8 @@ def bring_up(link: Link, path: Path) -> None:
             link.raw.execute("ROLLBACK")
 
 
-def _revision(raw: sqlite3.Connection, path: Path) -> str | None:
+def revision(raw: sqlite3.Connection, path: Path) -> str | None:
+    """Which revision the file is at; None for an empty one. Raises DatabaseNewer, DatabaseDamaged, sqlite3.Error."""
     tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return None

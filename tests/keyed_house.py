@@ -67,7 +67,8 @@ class Failing(Store):
     def __init__(self, database: Database) -> None:
         self.database = database
         self.full = False
-        self.slow = False
+        self.open_turns = asyncio.Event()
+        self.open_turns.set()
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
@@ -82,10 +83,9 @@ class Failing(Store):
         return await self.database.write(work)
 
     async def write_in_turn(self, work: Callable[[Connection], T]) -> T:
-        """As the ledger writes: one transaction at a time, and slowly while `slow` is set."""
+        """As the ledger writes: one transaction at a time, and none while `open_turns` is not set."""
         async with self._turn:
-            if self.slow:
-                await asyncio.sleep(0.1)
+            await self.open_turns.wait()
             return await self.write(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:

@@ -41,8 +41,12 @@ class Gateway:
 
 
 def bound_models(bindings: dict[str, str], default: str, **facts: bool | int | str) -> str:
-    """A fondaco.toml that binds model ids to base URLs, each with the same facts, and fetches nothing."""
+    """A fondaco.toml that binds model ids to base URLs, each with the same facts, and fetches nothing.
+
+    Rates are counted as always, and so high that no load reaches them.
+    """
     lines = ["[models]", f"default = {json.dumps(default)}", "", "[weights]", "offline = true", ""]
+    lines += ["[limits]", "scale = 1_000_000", ""]
     for model, base_url in bindings.items():
         lines += [
             f"[models.bind.{json.dumps(model)}]",

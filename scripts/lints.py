@@ -175,13 +175,33 @@ def makes_text(node: ast.expr) -> bool:
 
 
 def money(tree: ast.AST) -> Iterator[Fault]:
+    time = {id(part) for node in ast.walk(tree) for part in of_time(node)}
     for node in ast.walk(tree):
+        if id(node) in time:
+            continue
         if isinstance(node, ast.Constant) and isinstance(node.value, float):
             yield node.lineno, "a float among money"
         elif isinstance(node, ast.Name) and node.id == "float":
             yield node.lineno, "float among money"
         elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
             yield node.lineno, "true division among money: use // or divmod"
+
+
+def of_time(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands in a parameter or an assignment that is named after seconds: time may be a float."""
+    if isinstance(node, ast.arguments):
+        named = [*node.posonlyargs, *node.args]
+        padded = [None] * (len(named) - len(node.defaults)) + node.defaults
+        for argument, default in zip([*named, *node.kwonlyargs], [*padded, *node.kw_defaults], strict=True):
+            if argument.arg.endswith("seconds"):
+                yield from ast.walk(argument)
+                if default is not None:
+                    yield from ast.walk(default)
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = [getattr(target, "id", getattr(target, "attr", "")) for target in targets]
+        if all(name.lower().endswith("seconds") for name in names):
+            yield from ast.walk(node)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fake_engines import cut
+from fondaco.billing.line import Bill, total
+from fondaco.billing.use import Use
 from fondaco.chat import routes as chat_routes
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.service import ChatService
 from fondaco.clock import SystemClock
-from fondaco.errors import AuthenticationFailed
+from fondaco.errors import AuthenticationFailed, InsufficientBalance
 from fondaco.http.call import Call
 from fondaco.http.edge import Edge
 from fondaco.http.routing import Routes
-from fondaco.keys.cache import Caller
+from fondaco.keys.caller import Caller
+from fondaco.limits.ticket import Ticket
 from fondaco.models.catalogue import Catalogue
+from fondaco.models.model import Model
 from fondaco.models.registry import Registry
+from fondaco.money import NanoUsd
 from fondaco.settings import Binding, ModelSettings
 from fondaco.telemetry.logs import logger
 from fondaco.upstream.seats import Seats
@@ -149,9 +154,69 @@ class LocalEngines:
         finally:
             self.leases[-1].released = True
 
+    def running(self, model_id: str) -> Target | None:
+        return None
+
+
+class Purse:
+    """Money as a chat sees it: without a wall, or with so many nano-dollars behind one. Notes how charges end."""
+
+    def __init__(self) -> None:
+        self.money: int | None = None
+        self.reserved: list[int] = []
+        self.held: list[int] = []
+        self.ends: list[tuple[str, Bill, Use]] = []
+
+    async def admit(self, ticket: Ticket, model: Model, tokens: int = 0) -> Metered:
+        self.reserved.append(tokens)
+        return Metered(self)
+
+
+class Metered:
+    currency = "USD"
+
+    def __init__(self, purse: Purse) -> None:
+        self._purse = purse
+        self.walled = purse.money is not None
+        self.held = 0
+
+    async def hold(self, ceiling: NanoUsd, least: NanoUsd | None = None) -> NanoUsd:
+        assert self._purse.money is not None
+        taken = min(ceiling, self._purse.money)
+        if taken < ceiling and (least is None or taken < least):
+            raise InsufficientBalance
+        self._take(taken)
+        return NanoUsd(taken)
+
+    async def grow(self, more: NanoUsd) -> bool:
+        assert self._purse.money is not None
+        if more > self._purse.money:
+            return False
+        self._take(more)
+        return True
+
+    async def settle(self, bill: Bill, use: Use, tokens: int = 0) -> NanoUsd:
+        self._purse.ends.append(("settled", bill, use))
+        return min(total(bill), NanoUsd(self.held)) if self.walled else total(bill)
+
+    def settle_soon(self, bill: Bill, use: Use, tokens: int = 0) -> None:
+        self._purse.ends.append(("left", bill, use))
+
+    def void(self) -> None:
+        self._purse.ends.append(("void", (), Use()))
+
+    def _take(self, amount: int) -> None:
+        assert self._purse.money is not None
+        self._purse.money -= amount
+        self.held += amount
+        self._purse.held.append(amount)
+
+
+TICKET = Ticket(Caller("key", "account", "INFERENCE"), "a-request")
+
 
 class _Keys:
-    caller = Caller("key", "account", "INFERENCE", "all")
+    caller = TICKET.caller
 
     def recall(self, token: bytes) -> Caller | None:
         return self.caller if token == KEY.encode() else None
@@ -210,7 +275,9 @@ class Gateway:
         settings = ModelSettings(bind=bindings, default="m")
         self.registry = Registry(settings, Catalogue(), lambda _: True, False, True)
         prompt = PromptBuilder(SystemClock(), system)
-        self.chats = ChatService(self.registry, prompt, Seats(self.local), self.engine, SystemClock())
+        self.purse = Purse()
+        seats, clock = Seats(self.local), SystemClock()
+        self.chats = ChatService(self.registry, prompt, seats, self.engine, self.purse, clock)
         self.edge = Edge(Routes(chat_routes.routes(self.chats)), _Keys(), logger("tests"))
         self.max_body = max_body
 

@@ -116,6 +116,8 @@ def fondaco(setup: Setup) -> Generator[Contender]:
         context_tokens=32768,
         max_completion_tokens=4096,
         functions=True,
+        input_usd="0.05",
+        output_usd="0.15",
     )
     with gateway.serve(setup.fondaco, setup.folder / "fondaco", config, core=setup.cores.server) as server:
         version = _version_of([*setup.fondaco.words, "--version"], dict(setup.fondaco.env))

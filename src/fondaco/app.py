@@ -10,11 +10,27 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from fondaco.accounts.service import AccountService
+from fondaco.billing.ledger import Ledger
+from fondaco.billing.meter import Meter
+from fondaco.billing.prices.free import free_of_charge
+from fondaco.billing.quoting import routes as quoting_routes
+from fondaco.billing.quoting.goods import goods
+from fondaco.billing.quoting.known import KnownModels
+from fondaco.billing.quoting.service import QuoteService
+from fondaco.billing.reports import routes as billing_routes
+from fondaco.billing.reports.analytics import Analytics
+from fondaco.billing.reports.balance import BalanceReport
+from fondaco.billing.reports.history import History
+from fondaco.billing.reports.key_usage import KeyUsage
+from fondaco.billing.reports.usage import UsagePages
 from fondaco.chat import routes as chat_routes
 from fondaco.chat.prompt import PromptBuilder
+from fondaco.chat.quote import ChatQuotes
 from fondaco.chat.service import ChatService
-from fondaco.clock import SystemClock
+from fondaco.clock import Clock, SystemClock
 from fondaco.engines.supervisor import Supervisor
 from fondaco.engines.weights import WeightStore
 from fondaco.http import docs, health
@@ -22,16 +38,31 @@ from fondaco.http.call import Call
 from fondaco.http.cors import Cors
 from fondaco.http.edge import Edge
 from fondaco.http.health import Readiness
-from fondaco.http.routing import Routes
+from fondaco.http.idempotent import idempotent
+from fondaco.http.limit_headers import LimitHeaders
+from fondaco.http.limiting import Limiting, limited
+from fondaco.http.routing import Route, Routes
+from fondaco.idempotency.service import Idempotency
+from fondaco.keys import routes as key_routes
 from fondaco.keys.secret import server_secret
 from fondaco.keys.service import FirstKeys, KeyService
+from fondaco.keys.stake import NodeStake
+from fondaco.keys.wallet import WalletKeys
+from fondaco.limits import routes as limit_routes
+from fondaco.limits.abuse import Abuse
+from fondaco.limits.refusals import RefusalLog
+from fondaco.limits.report import LimitReport
+from fondaco.limits.service import Limiter
 from fondaco.local_models import LocalModels
 from fondaco.models import routes as model_routes
 from fondaco.models.catalogue import Catalogue
+from fondaco.models.model import Model
 from fondaco.models.registry import Registry
 from fondaco.models.service import ModelsService
 from fondaco.models.serving import LocalServing, Served
-from fondaco.settings import ModelSettings, Settings
+from fondaco.money import from_decimal
+from fondaco.settings import KeySettings, ModelSettings, Settings
+from fondaco.store.presence import Presence
 from fondaco.store.sqlite import Database
 from fondaco.telemetry.access import AccessLog
 from fondaco.telemetry.logs import logger
@@ -44,22 +75,24 @@ REFRESH_SECONDS = 2.0
 class App:
     """The gateway. `start` it on the loop that serves it, give calls to `handle`, `close` it there last."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         """Raises ModelSettingsError for models that cannot be, and WeightError for a file's name that is none."""
         self.settings = settings
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._log = logger("fondaco.app")
         self.weights = WeightStore(settings.weights)
         self.local = LocalModels(settings.models, self.weights)
         self.runtime = importlib.util.find_spec("xllamacpp") is not None
+        self._catalogue = Catalogue()
         self.registry = Registry(
             _with_stand_ins(settings),
-            Catalogue(),
+            self._catalogue,
             self.local.has_weight,
             settings.weights.offline,
             self.runtime,
             context_tokens=settings.engines.context_tokens,
             context_of=self.local.context_of,
+            adjust=free_of_charge if settings.billing.free else None,
         )
         for served in self.registry.listed("text"):
             if isinstance(served.serving, LocalServing):
@@ -81,10 +114,19 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             await self._database.open()
             stack.push_async_callback(self._database.close)
+            presence = Presence(self._database, self._clock)
+            await presence.open()
+            stack.push_async_callback(presence.close)
+            ledger, meter, limiting, limiter, refusals = await self._gates(stack, presence)
+            secret = server_secret(data_dir)
             accounts = AccountService(self._database, self._clock)
-            keys = KeyService(self._database, server_secret(data_dir), self._clock, accounts)
+            keys = KeyService(self._database, secret, self._clock, accounts, on_limits=ledger.relimit)
             stack.push_async_callback(keys.close)
             first = await keys.ensure_first(settings.keys.admin_key)
+            idempotency = Idempotency(
+                self._database, secret, self._clock, presence, write_end=ledger.after_settlements
+            )
+            stack.push_async_callback(idempotency.close)
             transport = open_transport()
             stack.push_async_callback(transport.close)
             stack.push_async_callback(self.weights.close)
@@ -99,11 +141,28 @@ class App:
             stack.push_async_callback(supervisor.close)
             self.local.use(supervisor)
             prompt = PromptBuilder(self._clock, settings.prompt.system)
-            chats = ChatService(self.registry, prompt, Seats(self.local), transport, self._clock)
+            chats = ChatService(self.registry, prompt, Seats(self.local), transport, meter, self._clock)
             models = ModelsService(self.registry, settings.contract.profile)
             table = [
-                *chat_routes.routes(chats),
+                *_run_once(chat_routes.routes(chats), idempotency),
                 *model_routes.routes(models),
+                *self._money_routes(prompt, ledger, secret),
+                *limit_routes.routes(self._limit_report(keys, ledger, refusals)),
+                *_creation_limited(
+                    key_routes.routes(
+                        keys,
+                        WalletKeys(
+                            keys,
+                            accounts,
+                            secret,
+                            self._clock,
+                            enabled=settings.keys.web3,
+                            stake=_stake(settings.keys),
+                        ),
+                        KeyUsage(self._database, self._clock),
+                    ),
+                    limiter,
+                ),
                 *health.routes(self.readiness),
             ]
             if settings.server.docs:
@@ -117,6 +176,7 @@ class App:
                 logger("fondaco.http"),
                 self._access if settings.log.access else None,
                 Cors(origins) if origins else None,
+                limiting,
             )
             self._stack = stack.pop_all()
         self._spawn(self._keep_fresh())
@@ -124,6 +184,74 @@ class App:
         if default is not None and isinstance(default.serving, LocalServing) and self.runtime:
             self._spawn(supervisor.preload(self.local.note(default.model.id, default.serving)))
         return first
+
+    async def _gates(
+        self, stack: contextlib.AsyncExitStack, presence: Presence
+    ) -> tuple[Ledger, Meter, Limiting, Limiter, RefusalLog]:
+        """Who admits requests and charges them, open until `stack` is left."""
+        settings, database, clock = self.settings, self._database, self._clock
+        prepaid = self._prepaid
+        ledger = Ledger(
+            database,
+            clock,
+            presence,
+            prepaid=prepaid,
+            minimum_balance=from_decimal(settings.billing.minimum_balance),
+        )
+        await ledger.open()
+        stack.push_async_callback(ledger.close)
+        refusals = RefusalLog(database, clock)
+        stack.push_async_callback(refusals.close)
+        limiter = Limiter(database, clock, presence, refusals, settings.limits.scale)
+        stack.push_async_callback(limiter.close)
+        abuse = Abuse(settings.limits.abuse_failures, clock, refusals)
+        live = settings.contract.profile == "live"
+        unit = settings.contract.reset_headers or ("milliseconds" if live else "seconds")
+        told = ledger.known_balances if prepaid else None
+        limiting = Limiting(abuse, LimitHeaders(clock, abuse, unit), told)
+        return ledger, Meter(limiter, ledger), limiting, limiter, refusals
+
+    @property
+    def _prepaid(self) -> bool:
+        """Balances are enforced and told; where all is free there is nothing to be paid from them."""
+        billing = self.settings.billing
+        return billing.mode == "prepaid" and not billing.free
+
+    def _money_routes(self, prompt: PromptBuilder, ledger: Ledger, secret: bytes) -> list[Route]:
+        database, clock, billing = self._database, self._clock, self.settings.billing
+        known = KnownModels(self.registry, self._catalogue)
+        quotes = QuoteService([ChatQuotes(known, prompt).quotable, *goods(known)], free=billing.free)
+        minimum = from_decimal(billing.minimum_balance)
+        return [
+            *quoting_routes.routes(quotes),
+            *billing_routes.routes(
+                UsagePages(database, clock),
+                History(database, clock, secret),
+                BalanceReport(ledger.balances, prepaid=self._prepaid, minimum_balance=minimum),
+                Analytics(database, clock, self._model),
+                clock,
+            ),
+        ]
+
+    def _model(self, model_id: str) -> Model | None:
+        """A model that is asked here, or was once."""
+        for served in self.registry.listed():
+            if served.model.id == model_id:
+                return served.model
+        return self._catalogue.find(model_id)
+
+    def _limit_report(self, keys: KeyService, ledger: Ledger, refusals: RefusalLog) -> LimitReport:
+        settings = self.settings
+        return LimitReport(
+            keys,
+            ledger,
+            refusals,
+            lambda: (served.model for served in self.registry.listed()),
+            self._clock,
+            scale=settings.limits.scale,
+            free=settings.billing.free,
+            least_balance=from_decimal(settings.billing.minimum_balance) if self._prepaid else None,
+        )
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -194,3 +322,31 @@ def _with_stand_ins(settings: Settings) -> ModelSettings:
     if settings.billing.mode == "prepaid" and "stand_ins" not in models.model_fields_set:
         return models.model_copy(update={"stand_ins": False})
     return models
+
+
+def _run_once(routes: list[Route], idempotency: Idempotency) -> list[Route]:
+    """Routes whose POSTs obey an `Idempotency-Key`."""
+    return [
+        replace(
+            route,
+            endpoint=idempotent(route.endpoint, idempotency),
+            operation=replace(route.operation, once=True),
+        )
+        for route in routes
+    ]
+
+
+def _creation_limited(routes: list[Route], limiter: Limiter) -> list[Route]:
+    """Making keys has a rate of its own."""
+    return [
+        replace(route, endpoint=limited(route.endpoint, limiter, "endpoint:api/v1/api_keys", "key_creation"))
+        if (route.operation.method, route.operation.path) == ("POST", "/api_keys")
+        else route
+        for route in routes
+    ]
+
+
+def _stake(keys: KeySettings) -> NodeStake | None:
+    if keys.web3_stake_rpc and keys.web3_stake_contract:
+        return NodeStake(keys.web3_stake_rpc, keys.web3_stake_contract, keys.web3_stake)
+    return None

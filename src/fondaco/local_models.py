@@ -11,6 +11,7 @@ from fondaco.engines.weights import Progress, Weight, WeightStore, pinned, weigh
 from fondaco.errors import ModelOffline
 from fondaco.models.serving import LocalServing
 from fondaco.settings import GgufModel, ModelSettings
+from fondaco.upstream.transport import Target
 
 
 class LocalModels:
@@ -20,6 +21,8 @@ class LocalModels:
         self._settings = settings
         self._weights = weights
         self._models: dict[str, LocalModel] = {}
+        self._targets: dict[str, Target] = {}
+        """Where each model's engine was when it was last leased."""
         self._supervisor: Supervisor | None = None
 
     def use(self, supervisor: Supervisor) -> None:
@@ -71,7 +74,12 @@ class LocalModels:
         if self._supervisor is None or model is None:
             raise ModelOffline
         async with self._supervisor.lease(model, account, tokens, choices) as lease:
+            self._targets[model_id] = lease.target
             yield lease
+
+    def running(self, model_id: str) -> Target | None:
+        """Where the model's engine is, if it is loaded and was leased since."""
+        return self._targets.get(model_id) if self.state(model_id) == "ready" else None
 
 
 def local_model(model_id: str, serving: LocalServing) -> LocalModel:

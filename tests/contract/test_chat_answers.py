@@ -13,7 +13,7 @@ from fake_engines import DONE, USAGE, cut, delta, event, stream, whole
 from fondaco.chat.messages import UserMessage
 from fondaco.chat.wire import ChatRequest
 from fondaco.upstream.transport import ExchangeBroken, ExchangeTimeout
-from scripted_chat import LOCAL, Gateway, Said, folded, in_cuts, in_json
+from scripted_chat import LOCAL, TICKET, Gateway, Said, folded, in_cuts, in_json
 
 pytestmark = pytest.mark.anyio
 
@@ -417,7 +417,7 @@ async def test_a_client_that_leaves_frees_the_engine_at_once(streamed: bool, sai
 async def test_an_answer_that_nobody_reads_can_be_left() -> None:
     gateway = Gateway(Said([PART], hangs=True))
     request = ChatRequest(model="m", messages=[UserMessage(content="x")])
-    answer = await gateway.chats.begin("account", request)
+    answer = await gateway.chats.begin(TICKET, request)
     await answer.aclose()
     assert gateway.engine.exchanges[0].closed.is_set()
 

@@ -37,14 +37,20 @@ FINISH_REASONS: dict[str, FinishReason] = {
 
 
 async def fold(answer: ChatAnswer) -> bytes:
-    """The whole answer as JSON. Takes all events and closes them."""
-    tally = Tally(answer)
+    """The whole answer as JSON, paid for. Takes all events and closes them."""
+    tally, spending = Tally(answer), answer.spending
     try:
         if (whole := answer.whole) is not None:
             tally.read(whole)
             choices = [_choice(choice) for choice in whole.choices]
         else:
             choices = await _gathered(answer, tally)
+    except Exception:
+        spending.void()
+        raise
+    except BaseException:
+        spending.leave(tally.usage())
+        raise
     finally:
         await answer.aclose()
     usage = tally.usage()
@@ -55,7 +61,7 @@ async def fold(answer: ChatAnswer) -> bytes:
             model=answer.model,
             choices=choices,
             usage=usage,
-            cost=tally.cost(usage),
+            cost=await spending.settle(usage),
             venice_parameters=Raw(echoed(answer.options)),
         )
     )

@@ -69,7 +69,7 @@ class Usage(Sealed, kw_only=True, gc=False):
 class Cost(Sealed, kw_only=True, gc=False):
     """What the request cost. Digits, not floats: amounts are exact to the nano-dollar."""
 
-    usd: Amount
+    usd: Amount = field(default_factory=lambda: _ZERO)
     diem: Amount = field(default_factory=lambda: _ZERO)
 
 

@@ -54,6 +54,13 @@ class Plan:
                 return limit
         return None
 
+    def cap(self, tokens: int) -> None:
+        """No choice may have more tokens than these."""
+        if self._body.max_completion_tokens is UNSET:
+            self._body.max_tokens = tokens
+        else:
+            self._body.max_completion_tokens = tokens
+
     @property
     def prompt_bound(self) -> int:
         """More tokens than the prompt can have: each holds a byte at least, and templates add a few a message.

@@ -21,7 +21,7 @@ def routes(chats: ChatService) -> list[Route]:
         """POST /chat/completions (CONTRACT 3)."""
         # The request is not kept here: it goes as soon as its engine has been asked.
         answer = await chats.begin(
-            call.identified.account_id, normalised(decode((await call.json_body()).reveal(), ChatRequest))
+            call.admitted, normalised(decode((await call.json_body()).reveal(), ChatRequest))
         )
         call.model = answer.model
         if answer.streams:
@@ -37,7 +37,7 @@ def routes(chats: ChatService) -> list[Route]:
         request=ChatRequest,
         answer=Completion,
         chunk=Chunk,
-        errors=(400, 404, 413, 415, 429, 500, 502, 503, 504),
+        errors=(400, 402, 403, 404, 413, 415, 422, 429, 500, 502, 503, 504),
     )
     return [Route(create_chat_completion, about)]
 

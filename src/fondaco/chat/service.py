@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from fondaco.chat import gates, plan
+from fondaco.chat.answer_wire import Usage
+from fondaco.chat.charging import (
+    SPEND_LIMIT,
+    Growth,
+    Meter,
+    Spending,
+    SpendLimit,
+    guessed_tokens,
+    reservation,
+)
 from fondaco.chat.messages import unusual
 from fondaco.chat.options import Options, effective
 from fondaco.chat.pictures import has_media, prepared
@@ -25,13 +36,16 @@ from fondaco.errors import (
     UpstreamFailed,
 )
 from fondaco.ids import completion_id
+from fondaco.limits.ticket import Ticket
+from fondaco.models import policy
 from fondaco.models.registry import Registry, Resolved
 from fondaco.models.serving import LocalServing, RemoteServing
 from fondaco.upstream.chat import EngineReply, ask, encoded
 from fondaco.upstream.chat_stream import Event, Run
 from fondaco.upstream.seats import LocalLease, Seat, Seats
+from fondaco.upstream.token_count import prompt_tokens
 from fondaco.upstream.transport import Transport
-from fondaco.upstream.wire import EngineAnswer, EngineChoice
+from fondaco.upstream.wire import EngineAnswer, EngineChoice, EngineDelta
 
 # With one of these the caller's `fallbacks` are tried, as long as nothing has been answered.
 _TRY_NEXT = (ModelNotFound, ModelOffline, ModelOverloaded, UpstreamFailed, InferenceFailed, RequestTimeout)
@@ -55,6 +69,7 @@ class ChatAnswer:
         "model",
         "options",
         "resolved",
+        "spending",
         "streams",
         "usage_chunk",
     )
@@ -69,6 +84,7 @@ class ChatAnswer:
         reply: EngineReply,
         readers: tuple[Reader, ...],
         place: _Place | None,
+        spending: Spending,
     ) -> None:
         self.id = completion_id()
         self.asked = Content(asked)
@@ -83,6 +99,8 @@ class ChatAnswer:
         self._reply = reply
         self._readers = readers
         self._place = place
+        self.spending = spending
+        """Who takes the answer's events settles it."""
         self.first: list[Event] | None = None
         """Events that are known already: `more` begins with them."""
 
@@ -108,6 +126,8 @@ class ChatAnswer:
             if self._place is not None:
                 self._place.lease.fail()
             raise
+        if self.spending.growth is not None and events:
+            await self._pay(self.spending.growth, events)
         return self._read(events) if self._readers and events else events
 
     def _read(self, events: list[Event]) -> list[Event]:
@@ -127,6 +147,26 @@ class ChatAnswer:
                         reader.rewrite(choice)
                 read.append(answer)
         return read
+
+    async def _pay(self, growth: Growth, events: list[Event]) -> None:
+        """Hold more for what comes next; where that cannot be had, the answer ends with what is paid of these events."""
+        said = 0
+        for event in events:
+            if type(event) is Run:
+                said += event.count
+            else:
+                said += len(event.choices)
+        if await growth.covers(said):
+            growth.ended |= _ended(events)
+            return
+        self.spending.growth = None
+        # An engine that is quick may have said much while the money was looked for.
+        _shorten(events, growth.over)
+        growth.ended |= _ended(events)
+        if len(growth.ended) < growth.choices:
+            cut = [_cut(index) for index in range(growth.choices) if index not in growth.ended]
+            events.append(EngineAnswer(cut))
+            await self._reply.aclose()
 
     async def aclose(self) -> None:
         try:
@@ -168,71 +208,109 @@ class ChatService:
     """
 
     def __init__(
-        self, models: Registry, prompt: PromptBuilder, seats: Seats, transport: Transport, clock: Clock
+        self,
+        models: Registry,
+        prompt: PromptBuilder,
+        seats: Seats,
+        transport: Transport,
+        meter: Meter,
+        clock: Clock,
     ) -> None:
         self._models = models
         self._prompt = prompt
         self._seats = seats
         self._transport = transport
+        self._meter = meter
         self._clock = clock
 
-    def begin(self, account: str, request: ChatRequest) -> Awaitable[ChatAnswer]:
-        """Ask an engine and wait until its answer begins.
+    def begin(self, ticket: Ticket, request: ChatRequest) -> Awaitable[ChatAnswer]:
+        """Admit the request, hold what it may cost, ask an engine and wait until its answer begins.
 
-        Raises InvalidRequest, ModelNotFound, ContextExceeded, ModelOffline and whatever else kept every model
-        named in the request from answering.
+        Raises InvalidRequest, ModelNotFound, ModelNotAllowed, RateLimitExceeded, PaymentRequired, ContextExceeded,
+        ModelOffline and whatever else kept every model named in the request from answering.
         """
         if request.fallbacks:
-            return self._ask_in_turn(account, request)
-        return self._ask(account, request, self._models.resolve(request.model))
+            return self._ask_in_turn(ticket, request)
+        return self._ask(ticket, request, self._models.resolve(request.model))
 
-    async def _ask_in_turn(self, account: str, request: ChatRequest) -> ChatAnswer:
+    async def _ask_in_turn(self, ticket: Ticket, request: ChatRequest) -> ChatAnswer:
         failed: FondacoError | None = None
         for name in (request.model, *(fallback.model for fallback in request.fallbacks or ())):
             try:
-                return await self._ask(account, request, self._models.resolve(name))
+                return await self._ask(ticket, request, self._models.resolve(name))
             except _TRY_NEXT as error:
                 failed = failed or error
         assert failed is not None
         raise failed
 
-    async def _ask(self, account: str, request: ChatRequest, resolved: Resolved) -> ChatAnswer:
+    async def _ask(self, ticket: Ticket, request: ChatRequest, resolved: Resolved) -> ChatAnswer:
+        model, serving = resolved.model, resolved.served.serving
+        policy.check(ticket.caller.model_privacy, model)
         options = effective(request.venice_parameters, resolved.suffix)
-        serving = resolved.served.serving
         messages: list[Any] = request.messages
         odd = unusual(messages)
         media = has_media(messages, odd)
         gates.check(request, resolved, media=media)
         if media:
             local = type(serving) is LocalServing
-            messages = await prepared(request.messages, resolved.model.capabilities, local=local)
+            messages = await prepared(request.messages, model.capabilities, local=local)
         made = plan.make(request, messages, odd, resolved, options, self._prompt)
         form = (request.stream is True, request.wants_usage_chunk)
+        tokens = reservation(messages, odd, request.completion_limit)
+        spending = Spending(await self._meter.admit(ticket, model, tokens), model, self._clock)
         place: _Place | None = None
-        if type(serving) is RemoteServing:
-            seat = self._seats.bound(resolved.model.id, serving.binding)
-        else:
-            place = await self._place(account, resolved, request, made)
-            seat = place.seat
+        asked: bytes | None = None
         answer: ChatAnswer | None = None
         try:
-            asked, readers = encoded(made.body(seat)), made.readers
+            readers: tuple[Reader, ...] = made.readers
+            if spending.walled:
+                await self._hold(spending, request, resolved, made)
+                if spending.limited:
+                    readers = (*readers, SpendLimit())
+            if type(serving) is RemoteServing:
+                seat = self._seats.bound(model.id, serving.binding)
+            else:
+                place = await self._place(ticket.caller.account_id, resolved, request, made)
+                seat = place.seat
+            asked = encoded(made.body(seat))
             # From here on only the bytes are needed. A conversation that goes while its engine thinks leaves its
             # memory, still in the processor's cache, to the next one.
             del request, messages, made
             reply = await ask(self._transport, seat.target, asked)
-            answer = ChatAnswer(form, asked, resolved, options, self._clock.unix(), reply, readers, place)
+            created = self._clock.unix()
+            answer = ChatAnswer(form, asked, resolved, options, created, reply, readers, place, spending)
             # A failure until the first events can still be an HTTP status.
             answer.first = await answer.more()
         except BaseException as error:
-            if answer is not None:
-                await answer.aclose()
-            elif place is not None:
-                if isinstance(error, _BROKEN):
-                    place.lease.fail()
-                await place.aclose()
+            try:
+                if answer is not None:
+                    await answer.aclose()
+                elif place is not None:
+                    if isinstance(error, _BROKEN):
+                        place.lease.fail()
+                    await place.aclose()
+            finally:
+                if asked is not None and place is None and isinstance(error, asyncio.CancelledError):
+                    # A client that leaves while another server works has had nothing, but that was asked.
+                    prompt = guessed_tokens(asked)
+                    spending.leave(Usage(prompt_tokens=prompt, completion_tokens=0, total_tokens=prompt))
+                else:
+                    spending.void()
             raise
         return answer
+
+    async def _hold(self, spending: Spending, request: ChatRequest, resolved: Resolved, made: Plan) -> None:
+        """Hold the answer's ceiling, by the engine's own count of the prompt where it is there to be asked."""
+        local = type(resolved.served.serving) is LocalServing
+        prompt = made.prompt_bound
+        if local and (target := self._seats.running(resolved.model.id)) is not None:
+            body = Content(encoded(made.body(Seat(target, local=True))))
+            spending.prompt_tokens = await prompt_tokens(self._transport, target, body)
+            prompt = spending.prompt_tokens or prompt
+        # An engine that cannot be watched cannot be stopped: one that answers whole, or that thinks unseen.
+        watched = local or (request.stream is True and not resolved.model.capabilities.reasoning)
+        stepwise = watched and request.completion_limit is None
+        await spending.hold(made, prompt, request.n or 1, stepwise=stepwise)
 
     async def _place(self, account: str, resolved: Resolved, request: ChatRequest, made: Plan) -> _Place:
         choices = request.n or 1
@@ -242,3 +320,27 @@ class ChatService:
                 self._seats.local(resolved.model.id, account, tokens, choices)
             )
             return _Place(stack.pop_all(), seat, lease)
+
+
+def _ended(events: list[Event]) -> set[int]:
+    """The choices that end with these events."""
+    answers = [event for event in events if type(event) is not Run]
+    return {choice.index for answer in answers for choice in answer.choices if choice.finish_reason}
+
+
+def _shorten(events: list[Event], pieces: int) -> None:
+    """Take so many pieces from the end, and whatever was said of usage after what is left."""
+    while pieces > 0 and events:
+        last = events.pop()
+        if type(last) is not Run:
+            pieces -= len(last.choices)
+        elif last.count > pieces:
+            events += last.answers()[:-pieces]
+            return
+        else:
+            pieces -= last.count
+
+
+def _cut(index: int) -> EngineChoice:
+    """The end of a choice whose money has run out."""
+    return EngineChoice(index=index, delta=EngineDelta(), finish_reason="length", stop_reason=SPEND_LIMIT)

@@ -43,10 +43,14 @@ class ChatStream:
 
     async def __anext__(self) -> bytes:
         while not self._over:
-            events = await self._answer.more()
+            try:
+                events = await self._answer.more()
+            except Exception:
+                self._answer.spending.void()
+                raise
             if not events:
                 self._over = True
-                return b"".join(self._ending())
+                return b"".join(await self._ending())
             if len(events) == 1 and type(run := events[0]) is Run:
                 self._tally.note(run.count)
                 return run.rewrapped(self._envelope)
@@ -55,7 +59,12 @@ class ChatStream:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        await self._answer.aclose()
+        try:
+            await self._answer.aclose()
+        finally:
+            # Neither told whole nor failed: its client has left.
+            if not self._answer.spending.over:
+                self._answer.spending.leave(self._tally.usage())
 
     def _encoded(self, events: list[Event]) -> Iterator[bytes]:
         for event in events:
@@ -92,9 +101,10 @@ class ChatStream:
         """What the first chunk of a stream has more than the others."""
         return b"" if self._spoken else b',"venice_parameters":' + echoed(self._answer.options)
 
-    def _ending(self) -> list[bytes]:
+    async def _ending(self) -> list[bytes]:
         usage = self._tally.usage()
-        used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(self._tally.cost(usage)))
+        cost = await self._answer.spending.settle(usage)
+        used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(cost))
         pieces: list[bytes] = []
         finals = sorted(self._last)
         for index in finals:

@@ -1,23 +1,12 @@
-"""What an answer used, and what that costs."""
+"""What an answer used."""
 
 from __future__ import annotations
 
-from math import ceil
-from typing import Any
-
-import msgspec
-from msgspec import Raw
-
-from fondaco.chat.answer_wire import CompletionTokensDetails, Cost, PromptTokensDetails, Usage
+from fondaco.billing.prices.tokens import estimated_tokens
+from fondaco.chat.answer_wire import CompletionTokensDetails, PromptTokensDetails, Usage
+from fondaco.chat.charging import guessed_tokens
 from fondaco.chat.service import ChatAnswer
-from fondaco.content import Sealed
-from fondaco.models.model import TextPricing
-from fondaco.money import NanoUsd, per_million, to_json
 from fondaco.upstream.wire import EngineAnswer, EngineUsage
-
-# As the vendor reckons what nobody has counted.
-_CHARACTERS_PER_TOKEN = 3.2
-_ZERO = Raw(b"0")
 
 
 class Tally:
@@ -45,7 +34,7 @@ class Tally:
                 self._pieces += 1
             elif choice.delta is not None:  # nothing, or all that was to be said
                 size = len(choice.delta.content or "") + len(choice.delta.thought() or "")
-                self._pieces += ceil(size / _CHARACTERS_PER_TOKEN)
+                self._pieces += estimated_tokens(size)
 
     def tell(self, usage: EngineUsage) -> None:
         """What the engine says. Its last word holds, save that llama.cpp counts each of several choices alone."""
@@ -58,7 +47,9 @@ class Tally:
     def usage(self) -> Usage:
         told = self._told
         if told is None:
-            prompt = guessed_tokens(self._answer.asked.reveal())
+            prompt = self._answer.spending.prompt_tokens
+            if prompt is None:
+                prompt = guessed_tokens(self._answer.asked.reveal())
             return Usage(
                 prompt_tokens=prompt, completion_tokens=self._pieces, total_tokens=prompt + self._pieces
             )
@@ -76,34 +67,3 @@ class Tally:
             prompt_tokens_details=prompt_details,
             completion_tokens_details=completion_details,
         )
-
-    def cost(self, usage: Usage) -> Cost:
-        prices = self._answer.resolved.model.token_prices
-        return Cost(usd=Raw(to_json(price(prices, usage))), diem=_ZERO)
-
-
-class _Turn(Sealed):
-    content: str | list[Any] | None = None
-
-
-class _Asked(Sealed):
-    messages: list[_Turn]
-
-
-def guessed_tokens(asked: bytes) -> int:
-    """About how many tokens a prompt has that no engine counted: one for so many characters."""
-    turns = msgspec.json.decode(asked, type=_Asked).messages
-    size = sum(len(turn.content) for turn in turns if isinstance(turn.content, str))
-    return ceil(size / _CHARACTERS_PER_TOKEN)
-
-
-def price(prices: TextPricing, usage: Usage) -> NanoUsd:
-    """Nano-dollars for this usage: cached prompt tokens at their own price where there is one."""
-    cached = 0
-    if prices.cache_input is not None and usage.prompt_tokens_details is not None:
-        cached = min(usage.prompt_tokens_details.cached_tokens, usage.prompt_tokens)
-    total = per_million(prices.input, usage.prompt_tokens - cached)
-    total += per_million(prices.output, usage.completion_tokens)
-    if cached and prices.cache_input is not None:
-        total += per_million(prices.cache_input, cached)
-    return NanoUsd(total)

@@ -71,6 +71,7 @@ def _examine(config: Path | None, flags: dict[str, dict[str, object]]) -> Iterat
     yield from findings.runtime(tree)
     yield from findings.weights(tree)
     yield from findings.data_dir(tree)
+    yield from findings.books(tree)
     yield from findings.unix_sockets(tree)
     yield from findings.port(tree)
 

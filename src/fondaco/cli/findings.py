@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.metadata
 import importlib.util
@@ -10,11 +11,13 @@ import platform
 import shutil
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -32,6 +35,7 @@ _IMPORT_SECONDS: Final = 60
 _LONGEST_SOCKET: Final = 100  # the system's limit is 104 to 108 bytes, our names in the directory take some
 _SOCKET_NAME: Final = len("/engines/0123456789abcdef.sock")
 _SMALL_DISK: Final = 256 * 1024**2
+_BUSY_SECONDS: Final = 5.0
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -179,6 +183,34 @@ def data_dir(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def books(settings: Settings) -> Iterator[Finding]:
+    """The ledger as its last commit left it, also while a server runs on it."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from fondaco.store.errors import StoreError
+    from fondaco.store.faults import translated
+    from fondaco.store.folder import DATABASE_NAME
+
+    path = settings.server.data_dir.expanduser().absolute() / DATABASE_NAME
+    if not path.is_file():
+        return
+    try:
+        wrong = _audited(path)
+    except (StoreError, SQLAlchemyError, sqlite3.Error) as error:
+        meant = translated(error, path)
+        said = str(meant) if isinstance(meant, StoreError) else f"the database {path} cannot be read"
+        yield Finding("problem", said, "mend it, or restore it from a backup")
+        return
+    if wrong is None:
+        yield Finding("ok", f"database {path} is of an older version; `serve` brings it up to date")
+    elif wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        remedy = "keep a copy of the data directory, and report it with these words"
+        yield Finding("warning", f"the ledger's books are wrong: {wrong[0]}{more}", remedy)
+    else:
+        yield Finding("ok", "the ledger's books are right")
+
+
 def port(settings: Settings) -> Iterator[Finding]:
     host, number = settings.server.host, settings.server.port
     try:
@@ -223,6 +255,23 @@ def unix_sockets(settings: Settings) -> Iterator[Finding]:
         )
         return
     yield Finding("ok", "Unix sockets work")
+
+
+def _audited(path: Path) -> list[str] | None:
+    """What is wrong with the books; None where the schema is not today's. Raises StoreError, and what SQLite does."""
+    from fondaco.billing.audit import audit
+    from fondaco.store import connections, migrations
+
+    # One that may write leaves no files of its own beside the database; it is only read by.
+    link = connections.Link(connections.engine(partial(connections.writing, path, _BUSY_SECONDS)))
+    with contextlib.closing(link):
+        if migrations.revision(link.raw, path) != migrations.REVISIONS[-1]:
+            return None
+        link.raw.execute("BEGIN")
+        try:
+            return audit(link.sql)
+        finally:
+            link.raw.execute("ROLLBACK")
 
 
 def _memory(settings: Settings, weight: Weight) -> Iterator[Finding]:

@@ -12,9 +12,9 @@ from fondaco.content import Content
 from fondaco.errors import PayloadTooLarge, UnsupportedContentType
 from fondaco.http.reply import Header
 from fondaco.ids import request_id
-from fondaco.keys.service import Caller
 
 if TYPE_CHECKING:
+    from fondaco.keys.caller import Caller
     from fondaco.limits.ticket import Ticket
 
 
@@ -34,12 +34,11 @@ class Client(Protocol):
 
 
 class Call:
-    """One HTTP request. `caller` is set once the route's access rule has been met; None on open routes."""
+    """One HTTP request. `ticket` is set once its key has been checked."""
 
     __slots__ = (
         "_body",
         "_waiter",
-        "caller",
         "client",
         "complete",
         "gone",
@@ -70,9 +69,8 @@ class Call:
         self.headers = headers
         self.request_id = request_id()
         self.started = time.perf_counter()
-        self.caller: Caller | None = None
         self.ticket: Ticket | None = None
-        """What limits and money know of it; None on open routes."""
+        """Who asks, and what limits and money know of it; None on open routes without a key."""
         self.path_params: dict[str, str] = {}
         self.template = "-"
         """The route's own path, for logs: what the client wrote in its place may be anything."""
@@ -93,10 +91,20 @@ class Call:
         self._waiter: asyncio.Future[None] | None = None
 
     @property
+    def caller(self) -> Caller | None:
+        """Who asks; None where nobody has to say."""
+        return None if self.ticket is None else self.ticket.caller
+
+    @property
+    def admitted(self) -> Ticket:
+        """The ticket on a route that needs a key."""
+        assert self.ticket is not None, "the route is open"
+        return self.ticket
+
+    @property
     def identified(self) -> Caller:
         """The caller on a route that needs a key."""
-        assert self.caller is not None, "the route is open"
-        return self.caller
+        return self.admitted.caller
 
     def query(self) -> dict[str, str]:
         """Query parameters; of a repeated one the last."""

@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from fondaco import CONTRACT_VERSION
-from fondaco.errors import AdminRequired, AuthenticationFailed, FondacoError
+from fondaco.errors import AccessDisabled, AdminRequired, AuthenticationFailed, FondacoError
 from fondaco.http.call import Call, ClientGone
 from fondaco.http.cors import Cors
 from fondaco.http.errors import render, stream_error
+from fondaco.http.limiting import Limiting
 from fondaco.http.openapi import Access
 from fondaco.http.reply import ByteStream, Header, Reply
 from fondaco.http.routing import Routes
-from fondaco.keys.service import Caller
+from fondaco.keys.caller import Caller
+from fondaco.limits.ticket import Ticket
 from fondaco.telemetry.access import AccessLog
 from fondaco.telemetry.logs import BoundLogger
 
@@ -45,12 +47,14 @@ class Edge:
         log: BoundLogger,
         access: AccessLog | None = None,
         cors: Cors | None = None,
+        limiting: Limiting | None = None,
     ) -> None:
         self._routes = routes
         self._keys = keys
         self._log = log
         self._access = access
         self._cors = cors
+        self._limiting = limiting
 
     async def handle(self, call: Call) -> None:
         """Answer a call. Raises only CancelledError, when its client has left or the server stops."""
@@ -61,6 +65,8 @@ class Edge:
             headers = [*reply.headers, (b"cf-ray", call.request_id.encode()), _VERSION]
             if self._cors is not None:
                 headers += self._cors.headers(call)
+            if self._limiting is not None and call.ticket is not None:
+                headers += self._limiting.headers(call.ticket)
             if reply.stream is not None:
                 sent = await self._send_stream(call, status, headers, reply.stream)
             else:
@@ -121,14 +127,18 @@ class Edge:
             if token is None:
                 if access != "open":
                     raise AuthenticationFailed
-            elif (caller := self._keys.recall(token)) is not None:
-                call.caller = caller
             else:
-                call.caller = await self._authenticated(token, access)
-            if access == "admin" and (call.caller is None or call.caller.kind != "ADMIN"):
-                raise AdminRequired
+                caller = self._keys.recall(token) or await self._authenticated(token, access)
+                if caller is not None:
+                    call.ticket = Ticket(caller, call.request_id)
+                    if self._limiting is not None:
+                        self._limiting.enter(call.ticket)
+                    if access == "admin" and caller.kind != "ADMIN":
+                        raise AdminRequired
             return await match.route.endpoint(call)
         except FondacoError as error:
+            if self._limiting is not None and call.ticket is not None:
+                self._limiting.failed(call.ticket.caller, error)
             return render(error, call.request_id)
         except ClientGone:
             raise
@@ -141,7 +151,7 @@ class Edge:
         """Who has this key, which the cache does not know. An open route does not mind a wrong one."""
         try:
             return await self._keys.authenticate(token)
-        except AuthenticationFailed:
+        except (AuthenticationFailed, AccessDisabled):
             if access == "open":
                 return None
             raise

@@ -54,6 +54,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     query: tuple[Query, ...] = ()
     errors: tuple[int, ...] = ()
+    once: bool = False
+    """Runs at most once for each `Idempotency-Key` of a caller."""
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
@@ -146,6 +148,18 @@ class _Schemas:
 _parameter = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
+_ONCE: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Of your own choice, new for each new request. A repeat within 24 hours is not run or charged again: it gets "
+        "the first answer, or 409."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+
 def _types(operation: Operation) -> list[Any]:
     asked = [operation.request, operation.chunk, *(query.type for query in operation.query)]
     if not isinstance(operation.answer, str):
@@ -195,7 +209,7 @@ def _parameters(operation: Operation, path: str, schema_of: _Schemas) -> list[Js
         }
         for query in operation.query
     ]
-    return in_path + in_query
+    return in_path + in_query + ([_ONCE] if operation.once else [])
 
 
 def _responses(operation: Operation, schema_of: _Schemas) -> Json:
@@ -231,6 +245,8 @@ def _usual(operation: Operation) -> set[int]:
         usual |= {401}
     if operation.request is not None:
         usual |= {400, 413, 415}
+    if operation.once:
+        usual |= {409}
     return usual
 
 

@@ -103,13 +103,15 @@ class Limiter:
             await asyncio.shield(self._switching or self._begin_switch())
 
     def _begin_switch(self) -> asyncio.Task[None]:
-        moving = self._shared.publish() if self._alone else self._shared.take_over()
-        self._switching = asyncio.get_running_loop().create_task(moving)
-        self._switching.add_done_callback(self._switched)
+        self._switching = asyncio.get_running_loop().create_task(self._move())
         return self._switching
 
-    def _switched(self, task: asyncio.Task[None]) -> None:
-        self._switching = None
-        self._alone = not self._alone
-        if not task.cancelled() and (error := task.exception()) is not None:
+    async def _move(self) -> None:
+        try:
+            await (self._shared.publish() if self._alone else self._shared.take_over())
+        except Exception as error:
             _log.error("rates.not_shared", exc_info=error)
+        finally:
+            # In here, not in a callback: whoever awaits a task that is done goes on before its callbacks run.
+            self._alone = not self._alone
+            self._switching = None

@@ -67,11 +67,13 @@ class Registry:
         context_tokens: int = 32_768,
         context_of: Callable[[str], int | None] | None = None,
         web_search: bool = False,
+        adjust: Callable[[Model], Model] | None = None,
     ) -> None:
         """`has_weight` is asked with a weight's name, and with an `hf:` name of the user's GGUF files.
 
         `context_tokens` is what a local engine is given; `context_of` tells by id what a loaded one really has
-        (None: not known yet). `web_search`: whether this gateway can search for its models.
+        (None: not known yet). `web_search`: whether this gateway can search for its models. `adjust` changes the facts
+        of every model before it is listed.
 
         Raises ModelSettingsError for settings that cannot be kept.
         """
@@ -83,6 +85,7 @@ class Registry:
         self._context_tokens = context_tokens
         self._context_of = context_of
         self._web_search = web_search
+        self._adjust = adjust
         self._served: dict[str, Served] = {}
         self._default: Served | None = None
         self._stand_in: Served | None = None
@@ -131,7 +134,7 @@ class Registry:
 
     def refresh(self) -> None:
         """Look again at which weights are there and how much context loaded engines have."""
-        bound, files, shipped = self._bound(), self._files(), self._shipped()
+        bound, files, shipped = map(self._adjusted, (self._bound(), self._files(), self._shipped()))
         self._served = {served.model.id: served for served in (*shipped, *files, *bound)}
         self._stand_in = self._best_local(shipped, files)
         self._default = self._pick_default()
@@ -143,6 +146,11 @@ class Registry:
         self.version += 1
 
     # What is there.
+
+    def _adjusted(self, found: list[Served]) -> list[Served]:
+        if self._adjust is None:
+            return found
+        return [Served(self._adjust(served.model), served.serving) for served in found]
 
     def _bound(self) -> list[Served]:
         found: list[Served] = []

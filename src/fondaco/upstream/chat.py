@@ -91,7 +91,8 @@ class EngineReply:
         return []
 
     def aclose(self) -> Awaitable[None]:
-        """Leave the engine: at once if it still talks."""
+        """Leave the engine: at once if it still talks. `more` has nothing more to say then."""
+        self._over = True
         return self._exchange.aclose()
 
 

@@ -44,6 +44,10 @@ class LocalEngines(Protocol):
         self, model_id: str, account: str, tokens: int, choices: int
     ) -> AbstractAsyncContextManager[LocalLease]: ...
 
+    def running(self, model_id: str) -> Target | None:
+        """Where the model's engine can be asked what needs no slot; None while it is not loaded."""
+        ...
+
 
 class Seats:
     def __init__(self, engines: LocalEngines) -> None:
@@ -57,6 +61,10 @@ class Seats:
             seat = Seat(target_of(binding), upstream_model=binding.upstream_model or model_id)
             self._bound[model_id] = seat
         return seat
+
+    def running(self, model_id: str) -> Target | None:
+        """Where a local model's engine can be asked what needs no slot; None while it is not loaded."""
+        return self._engines.running(model_id)
 
     @asynccontextmanager
     async def local(

@@ -21,6 +21,7 @@ from fondaco.keys.service import KeyService, NewKey
 from fondaco.limits.refusals import RefusalLog
 from fondaco.limits.report import LimitReport
 from fondaco.limits.routes import routes
+from fondaco.limits.ticket import Ticket
 from fondaco.models.catalogue import Catalogue
 from fondaco.models.model import Model
 from fondaco.money import NanoUsd, from_decimal
@@ -76,7 +77,7 @@ class House:
     async def ask(self, key: NewKey, path: str, routes: Routes | None = None) -> Any:
         match = (routes or self.routes).find("GET", "/api/v1" + path)
         call = Call(NoClient(), "GET", path, b"", {})
-        call.caller = await self.keys.authenticate(key.token.encode())
+        call.ticket = Ticket(await self.keys.authenticate(key.token.encode()), call.request_id)
         call.path_params = match.params
         reply = await match.route.endpoint(call)
         assert reply.status == 200

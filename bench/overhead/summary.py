@@ -11,7 +11,7 @@ from bench.report import median, table, verdict
 Rounds = Mapping[str, Mapping[str, Sequence[Measurement]]]
 """Workload → server → one measurement a round."""
 
-MIN_REQUESTS_RATIO = 0.85
+MIN_REQUESTS_RATIO = 0.65
 MIN_CHUNKS_RATIO = 1.5
 MAX_GAP_MS = 250.0
 

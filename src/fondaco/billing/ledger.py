@@ -171,13 +171,16 @@ class Ledger:
             raise InsufficientBalance
         return await self.balances(account_id)
 
-    async def set_diem_daily(self, account_id: str, amount: NanoUsd) -> None:
-        """What DIEM each day begins with, this one included. Raises NoSuchAccount, StoreError and ValueError."""
-        if amount < 0:
-            raise ValueError("an allowance is not negative")
+    async def set_diem_daily(self, account_id: str, amount: NanoUsd, note: str) -> None:
+        """What DIEM each day begins with, this one included; `note` says who and why.
+
+        Raises NoSuchAccount, StoreError and ValueError.
+        """
+        if amount < 0 or not note.strip() or len(note) > _NOTE_LENGTH:
+            raise ValueError("an allowance that is not negative and a note of 1 to 200 characters are needed")
 
         def work(connection: Connection) -> None:
-            store.set_diem_daily(connection, account_id, amount, self._now())
+            store.set_diem_daily(connection, account_id, amount, note, self._now())
 
         await self._of_account(work)
         await self.balances(account_id)

@@ -168,10 +168,10 @@ def credit(
     return True
 
 
-def set_diem_daily(connection: Connection, account_id: str, amount: int, now: int) -> None:
+def set_diem_daily(connection: Connection, account_id: str, amount: int, note: str, now: int) -> None:
     """The allowance of each day, this one's too: more is granted now, less lapses as far as it is free.
 
-    Raises NoSuchAccount.
+    `note` says who and why in a row of its own, also where nothing moves yet. Raises NoSuchAccount.
     """
     before = connection.scalar(select(accounts.c.diem_daily).where(accounts.c.id == account_id))
     if before is None:
@@ -179,12 +179,12 @@ def set_diem_daily(connection: Connection, account_id: str, amount: int, now: in
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(diem_daily=amount))
     wall = kinds.funds(account_id, kinds.FUNDS_OF_DAY, now // 1000)
     free = connection.scalar(select(walls.c.free).where(walls.c.id == wall.id).with_for_update())
-    if free is None or amount == before:
-        return  # the day's allowance is granted when it is first needed
-    more = max(amount - before, -free)
-    change = update(walls).where(walls.c.id == wall.id)
-    connection.execute(change.values(allowed=walls.c.allowed + more, free=walls.c.free + more))
-    kind, note = ("grant", _GRANT_NOTE) if more >= 0 else ("lapse", _LAPSE_NOTE)
+    # Where this day's allowance has not been needed yet, all of it is granted when it is.
+    more = 0 if free is None else max(amount - before, -free)
+    if more:
+        change = update(walls).where(walls.c.id == wall.id)
+        connection.execute(change.values(allowed=walls.c.allowed + more, free=walls.c.free + more))
+    kind = "grant" if more >= 0 else "lapse"
     _transfer(connection, kind, account_id, kinds.FUNDS_OF_DAY, more, note, now)
 
 

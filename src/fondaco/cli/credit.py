@@ -74,7 +74,7 @@ async def _move(
         )
         try:
             if currency == "diem-daily":
-                await ledger.set_diem_daily(owner, amount)
+                await ledger.set_diem_daily(owner, amount, note)
                 return await ledger.balances(owner)
             return await ledger.credit(owner, amount, "USD" if currency == "usd" else "BUNDLED_CREDITS", note)
         except InsufficientBalance:

@@ -151,7 +151,7 @@ async def test_both_walls_or_neither(tmp_path: Path) -> None:
 async def test_currencies_are_spent_in_order_and_one_covers_a_request_whole(tmp_path: Path) -> None:
     async with house(tmp_path, prepaid=True) as it:
         caller = await a_key(it.database)
-        await it.ledger.set_diem_daily(ACCOUNT, NanoUsd(5 * CENT))
+        await it.ledger.set_diem_daily(ACCOUNT, NanoUsd(5 * CENT), "by the test")
         await it.ledger.credit(ACCOUNT, NanoUsd(7 * CENT), "BUNDLED_CREDITS", "test")
         await it.ledger.credit(ACCOUNT, NanoUsd(DOLLAR), "USD", "test")
         used: list[str] = []
@@ -169,7 +169,7 @@ async def test_currencies_are_spent_in_order_and_one_covers_a_request_whole(tmp_
 async def test_a_keys_limit_binds_its_own_currency_and_credits_count_as_dollars(tmp_path: Path) -> None:
     async with house(tmp_path, prepaid=True) as it:
         caller = await a_key(it.database, limits=SpendLimits("EPOCH", usd=4 * CENT, diem=CENT, vcu=0))
-        await it.ledger.set_diem_daily(ACCOUNT, NanoUsd(DOLLAR))
+        await it.ledger.set_diem_daily(ACCOUNT, NanoUsd(DOLLAR), "by the test")
         await it.ledger.credit(ACCOUNT, NanoUsd(DOLLAR), "BUNDLED_CREDITS", "test")
         assert await ask(it, caller, CENT) == "admitted"
         assert await ask(it, caller, 3 * CENT) == "admitted"
@@ -247,7 +247,7 @@ async def test_a_lifetimes_and_a_months_limit_outlast_the_day(tmp_path: Path) ->
 async def test_diem_is_granted_each_day_and_what_is_left_lapses(tmp_path: Path) -> None:
     async with house(tmp_path, clock := MovedClock(), prepaid=True, idle_seconds=0.05) as it:
         caller = await a_key(it.database)
-        await it.ledger.set_diem_daily(ACCOUNT, NanoUsd(DOLLAR))
+        await it.ledger.set_diem_daily(ACCOUNT, NanoUsd(DOLLAR), "by the test")
         late, gone = it.charge(caller), it.charge(caller)
         await late.hold(NanoUsd(20 * CENT))
         await gone.hold(NanoUsd(30 * CENT))

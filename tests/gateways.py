@@ -84,11 +84,18 @@ class Gateway:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *options: str, config: str = "", env: Mapping[str, str] | None = None
+    folder: Path,
+    *options: str,
+    config: str = "",
+    env: Mapping[str, str] | None = None,
+    data_dir: Path | None = None,
 ) -> Iterator[Gateway]:
-    """`fondaco serve` with `config` as its fondaco.toml; stopped, and waited for, at the end."""
+    """`fondaco serve` with `config` as its fondaco.toml; stopped, and waited for, at the end.
+
+    `data_dir` is for one that shares another's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    data_dir = folder / "data"
+    data_dir = data_dir or folder / "data"
     file = folder / "fondaco.toml"
     file.write_text(config)
     log = folder / "stderr.log"

@@ -168,7 +168,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 1), amount=st.integers(0, 80))
     def set_allowance(self, at: int, amount: int) -> None:
-        self.run(self.houses[at].ledger.set_diem_daily(ACCOUNT, NanoUsd(amount)), "by the test")
+        self.run(self.houses[at].ledger.set_diem_daily(ACCOUNT, NanoUsd(amount), "by the test"))
 
     @rule(at=st.integers(0, 1), limits=st.none() | LIMITS)
     def limit(self, at: int, limits: SpendLimits | None) -> None:

@@ -55,17 +55,24 @@ class Flock:
         wanted = [("", self.stem), *self._secrets.items()]
         needles = [(label, coat, needle) for label, text in wanted for coat, needle in coats(text.encode())]
         leaks: list[Leak] = []
+        # A log is seen as what was printed, as a file and through its open handle: it is searched once.
+        searched: dict[bytes, set[tuple[str, str]]] = {}
         for place, data in places:
-            # Base64 and hex are often broken into lines; percent-encoding and hex come in both cases.
-            for haystack in {data, re.sub(rb"\s+", b"", data)}:
-                lowered = haystack.lower()
-                for label, coat, needle in needles:
-                    within = lowered if coat in _CASELESS else haystack
-                    at = within.find(needle)
-                    while at >= 0:
-                        leaks.append(Leak(place, label or self._who(haystack, at), coat))
-                        at = within.find(needle, at + len(needle))
+            if data not in searched:
+                searched[data] = set(self._found_in(data, needles))
+            leaks += (Leak(place, what, coat) for what, coat in searched[data])
         return sorted(set(leaks))
+
+    def _found_in(self, data: bytes, needles: list[tuple[str, str, bytes]]) -> Iterator[tuple[str, str]]:
+        # Base64 and hex are often broken into lines; percent-encoding and hex come in both cases.
+        for haystack in {data, re.sub(rb"\s+", b"", data)}:
+            lowered = haystack.lower()
+            for label, coat, needle in needles:
+                within = lowered if coat in _CASELESS else haystack
+                at = within.find(needle)
+                while at >= 0:
+                    yield label or self._who(haystack, at), coat
+                    at = within.find(needle, at + len(needle))
 
     def _who(self, haystack: bytes, at: int) -> str:
         token = haystack[at : at + len(self.stem) + 12].decode("latin-1")

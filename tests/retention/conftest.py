@@ -127,12 +127,17 @@ def housed(
         "FONDACO_LOG__LEVEL": "debug",
         "FONDACO_LOG__FORMAT": log_format,
         "FONDACO_SERVER__MAX_BODY_BYTES": str(MAX_BODY),
+        # Thousands of requests that fail, one after the other: the limits stand, and are not reached.
+        "FONDACO_LIMITS__ABUSE_FAILURES": "1000000",
+        "FONDACO_LIMITS__SCALE": "10000",
+        "FONDACO_KEYS__WEB3": "true",
         "KEY_FOR_THE_ENGINE": flock.plant("the engine's key"),
         **(env or {}),
     }
     engine = FakeEngine(saying_engine.answering(flock.plant))
     able = {"vision": True, "functions": True, "response_schema": True, "reasoning": True, "logprobs": True}
     able |= {"context_tokens": 32768, "api_key_env": "KEY_FOR_THE_ENGINE", "multiple_images": True}
+    able |= {"input_usd": "0.05", "output_usd": "0.15"}
     config = "".join(binding(name, engine, **able) for name in saying_engine.NAMES)
     gone = binding("gone", engine, **able).replace(engine.base_url, f"http://127.0.0.1:{_closed_port()}/v1")
     try:

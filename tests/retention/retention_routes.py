@@ -29,9 +29,16 @@ class Row(NamedTuple):
     bodies: Callable[[Plant], Sequence[Body]] | None = None
     """JSON bodies that together have a canary in every field; each on its own is accepted."""
     refused: Callable[[Plant], Sequence[Body]] | None = None
-    """JSON bodies with canaries in what an accepted body cannot have; each gets a 400 or 404."""
+    """JSON bodies with canaries in what an accepted body cannot have, or what is kept of one by contract (the
+    description of a key); each is refused, and stays so whichever of its values is another canary."""
     queries: Sequence[str] = ()
     based: bool = True
+    admin: bool = False
+    """Asked with an ADMIN key."""
+    engine: bool = False
+    """An engine answers, with canaries of its own."""
+    statuses: frozenset[int] = frozenset({400, 404})
+    """Of refusals."""
 
     @property
     def method(self) -> str:
@@ -41,6 +48,10 @@ class Row(NamedTuple):
         if self.path is not None:
             return self.path(plant)
         return ("/api/v1" if self.based else "") + self.route.partition(" ")[2]
+
+    def told(self, plant: Plant) -> Sequence[Body]:
+        """Bodies that are accepted, else some that are not; empty where the route takes none."""
+        return self.bodies(plant) if self.bodies else self.refused(plant) if self.refused else ()
 
 
 def chat_bodies(plant: Plant) -> list[Body]:
@@ -244,12 +255,115 @@ def picture(plant: Plant) -> str:
     return "data:image/png;base64," + base64.b64encode(body).decode()
 
 
+def refused_keys(plant: Plant) -> list[Body]:
+    plain: Body = {"apiKeyType": "INFERENCE", "description": plant("description")}
+    everything: Body = {
+        **plain,
+        "expiresAt": "2199-12-31",
+        "consumptionLimit": {"usd": 1, "diem": 2.5, "vcu": None},
+        "limitPeriod": plant("limitPeriod"),
+        "modelPrivacy": "PRIVATE_TEXT",
+    }
+    amounts = {name: plant(name) for name in ("usd", "diem", "vcu")}
+    return [
+        everything,
+        {**everything, "description": plant("long description") * 3},
+        {**everything, "apiKeyType": plant("apiKeyType")},
+        {**everything, "modelPrivacy": plant("modelPrivacy")},
+        {**everything, "expiresAt": plant("expiresAt")},
+        {**everything, "consumptionLimit": amounts},
+        {**plain, plant("unknown field"): plant("its value")},
+    ]
+
+
+def refused_changes(plant: Plant) -> list[Body]:
+    made = [{name: told for name, told in body.items() if name != "apiKeyType"} for body in refused_keys(plant)]
+    # The last is in order, but for the key that there is none of.
+    return [{**body, "id": plant("id")} for body in (*made, {"description": plant("new description")})]
+
+
+def refused_wallet_keys(plant: Plant) -> list[Body]:
+    def hexed(field: str, digits: int) -> str:
+        return "0x" + plant(field).encode().hex()[:digits].ljust(digits, "0")
+
+    # Of the right form, and nobody's signature: 401.
+    wallet = {"token": plant("token"), "signature": hexed("signature", 130), "address": hexed("address", 40)}
+    shaped: Body = {"apiKeyType": "INFERENCE", "description": plant("description"), **wallet}
+    odd = [{**wallet, **body} for body in refused_keys(plant)]
+    return [shaped, *odd, *({**odd[0], name: plant(name)} for name in ("address", "signature"))]
+
+
+def quoted_bodies(plant: Plant) -> list[Body]:
+    chats = [{"endpoint": "/chat/completions", "body": body} for body in chat_bodies(plant)]
+    speech = {"model": "tts-kokoro", "input": plant("input"), plant("unknown"): plant("value")}
+    embedded = {"model": "text-embedding-bge-m3", "input": [plant("input"), plant("input")]}
+    drawn = {"model": "venice-sd35", "prompt": plant("prompt"), "negative_prompt": plant("negative_prompt")}
+    heard = {"file": {"seconds": 2.5, plant("unknown"): plant("value")}, "response_format": plant("format")}
+    sought = {"query": plant("query")}
+    others = {
+        "/audio/speech": speech,
+        "/v1/embeddings": embedded,
+        "/image/generate": drawn,
+        "/api/v1/audio/transcriptions": heard,
+        "/augment/search": sought,
+    }
+    return [*chats, *({"endpoint": path, "body": body} for path, body in others.items())]
+
+
+def refused_quotes(plant: Plant) -> list[Body]:
+    chats = [{"endpoint": "/chat/completions", "body": body} for body in refused_chat_bodies(plant)]
+    # What is wrong with a picture is not looked for, and what is not built yet has its price.
+    chats = [body for body in chats if "image_url" not in str(body)]
+    image = {"model": "venice-sd35", "prompt": plant("prompt")}
+    others: list[tuple[str, Any]] = [
+        (f"/{plant('endpoint')}", image),
+        (f"/api/v1/{plant('endpoint')}", {plant("key"): plant("value")}),
+        ("/image/generate", {**image, "model": plant("model")}),
+        ("/image/generate", {**image, "variants": plant("variants")}),
+        ("/image/upscale", {"scale": plant("scale")}),
+        ("/audio/transcriptions", {"file": {"seconds": plant("seconds")}}),
+        ("/audio/transcriptions", {"file": plant("file")}),
+        ("/embeddings", {"model": "text-embedding-bge-m3", "input": {plant("key"): plant("value")}}),
+        ("/chat/completions", plant("no body")),
+        ("/chat/completions", [plant("a list")]),
+    ]
+    return [*chats, *({"endpoint": path, "body": body} for path, body in others)]
+
+
+def of_key(below: str = "") -> Callable[[Plant], str]:
+    return lambda plant: f"/api/v1/api_keys/{plant('id')}{below}"
+
+
+_KEYS = "/api_keys/{id}"
+_USAGE = ("currency", "startDate", "endDate", "limit", "page", "sortOrder")
+_HISTORY = ("startTimestamp", "endTimestamp", "currency", "pageSize", "cursor")
+_ANALYTICS = ("lookback", "startDate", "endDate")
+
 ROWS: list[Row] = [
-    Row("POST /chat/completions", bodies=chat_bodies, refused=refused_chat_bodies),
+    Row("POST /chat/completions", bodies=chat_bodies, refused=refused_chat_bodies, engine=True),
+    Row("POST /quote", bodies=quoted_bodies, refused=refused_quotes),
     Row("GET /models", queries=("type",)),
     Row("GET /models/traits", queries=("type",)),
     Row("GET /models/compatibility_mapping", queries=("type",)),
     Row("GET /models/{id}", path=lambda plant: f"/api/v1/models/{plant('id')}/{plant('rest of id')}"),
+    Row("GET /api_keys", admin=True),
+    Row("POST /api_keys", refused=refused_keys, admin=True),
+    Row("PATCH /api_keys", refused=refused_changes, admin=True),
+    Row("DELETE /api_keys", refused=lambda plant: [{"id": plant("id")}], queries=("id",), admin=True),
+    Row(f"GET {_KEYS}", path=of_key(), admin=True),
+    Row(f"PUT {_KEYS}", path=of_key(), refused=refused_changes, admin=True),
+    Row(f"PATCH {_KEYS}", path=of_key(), refused=refused_changes, admin=True),
+    Row(f"DELETE {_KEYS}", path=of_key(), admin=True),
+    Row("GET /api_keys/rate_limits"),
+    Row("GET /api_keys/rate_limits/log", admin=True),
+    Row(f"GET {_KEYS}/rate_limits", path=of_key("/rate_limits"), admin=True),
+    Row(f"GET {_KEYS}/rate_limit_logs", path=of_key("/rate_limit_logs"), admin=True),
+    Row("GET /api_keys/generate_web3_key"),
+    Row("POST /api_keys/generate_web3_key", refused=refused_wallet_keys, statuses=frozenset({400, 401})),
+    Row("GET /billing/usage", queries=_USAGE, admin=True),
+    Row("GET /billing/usage-history", queries=_HISTORY, admin=True),
+    Row("GET /billing/balance", admin=True),
+    Row("GET /billing/usage-analytics", queries=_ANALYTICS, admin=True),
     Row("GET /openapi.json"),
     Row("GET /docs", based=False),
     Row("GET /healthz", based=False),

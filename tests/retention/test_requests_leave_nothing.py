@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fondaco.app import App
 from fondaco.http.openapi import Operation
 from fondaco.http.routing import Route, Routes
 from fondaco.settings import load
+from gateways import ADMIN_KEY
 
 BY_ROUTE = {row.route: row for row in ROWS}
 
@@ -64,9 +65,8 @@ async def test_every_field_has_a_canary(operations: list[Operation]) -> None:
         if operation.request is None or operation.form:
             continue
         row = BY_ROUTE[name_of(operation)]
-        assert row.bodies is not None, row.route
         flock = Flock()
-        bodies = [*row.bodies(flock.plant), *(row.refused(flock.plant) if row.refused else ())]
+        bodies = [*row.told(flock.plant), *(row.refused(flock.plant) if row.refused else ())]
         told = {path for body in bodies for path, _ in leaves(body)}
         sown = {path for body in bodies for path, leaf in leaves(body) if flock.stem in str(leaf)}
         fields = list(fields_of(msgspec.inspect.type_info(operation.request), ""))
@@ -83,64 +83,89 @@ def test_a_field_without_a_canary_would_be_noticed() -> None:
     assert fields == {"items[].text": True, "word": True, "kind": False}
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.bodies], ids=lambda row: row.route)
-def test_accepted_bodies_leave_nothing(house: House, row: Row) -> None:
-    assert row.bodies is not None
-    for body in row.bodies(house.flock.plant):
-        status, answer = house.ask(row.method, row.target(house.flock.plant), encoded(body))
-        assert status == 200, answer
-        assert house.flock.stem.encode() in answer, "the engine's own canaries come through"
+def together(rows: Iterable[Row]) -> pytest.MarkDecorator:
+    """A test of these rows, which searches once for what several of them may have left: a search takes a while."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault("chat" if row.engine else "others", []).append(row)
+    return pytest.mark.parametrize("rows", groups.values(), ids=groups)
+
+
+@together(row for row in ROWS if row.bodies)
+def test_accepted_bodies_leave_nothing(house: House, rows: list[Row]) -> None:
+    for row in rows:
+        assert row.bodies is not None
+        for body in row.bodies(planter(house, row)):
+            status, answer = ask(house, row, encoded(body))
+            assert status == 200, answer
+            if row.engine:
+                assert house.flock.stem.encode() in answer, "the engine's own canaries come through"
     house.settle()
     assert house.leaks() == []
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.bodies], ids=lambda row: row.route)
-def test_a_canary_in_place_of_any_value_or_beside_any_key_leaves_nothing(house: House, row: Row) -> None:
-    assert row.bodies is not None
-    statuses: dict[int, int] = {}
-    for body in spoilt(row.bodies(house.flock.plant), house.flock.plant):
-        status, _ = house.ask(row.method, row.target(house.flock.plant), encoded(body))
-        assert status in (200, 400, 404), body
-        statuses[status] = statuses.get(status, 0) + 1
-    assert statuses[400] > 50
+@together(row for row in ROWS if row.told(str))
+def test_a_canary_in_place_of_any_value_or_beside_any_key_leaves_nothing(
+    house: House, rows: list[Row]
+) -> None:
+    for row in rows:
+        plant = planter(house, row)
+        good = {200, *row.statuses} if row.bodies else row.statuses
+        statuses: dict[int, int] = {}
+        for body in spoilt(row.told(plant), plant):
+            status, answer = ask(house, row, encoded(body))
+            assert status in good, (row.route, body, answer)
+            statuses[status] = statuses.get(status, 0) + 1
+        assert statuses[400] > (50 if row.bodies else 1)
     house.settle()
     assert house.leaks() == []
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.refused], ids=lambda row: row.route)
-def test_bodies_that_are_refused_for_what_they_ask_leave_nothing(house: House, row: Row) -> None:
-    assert row.refused is not None
-    for body in row.refused(house.flock.plant):
-        status, answer = house.ask(row.method, row.target(house.flock.plant), encoded(body))
-        assert status in (400, 404), (body, answer)
+@together(row for row in ROWS if row.refused)
+def test_bodies_that_are_refused_for_what_they_ask_leave_nothing(house: House, rows: list[Row]) -> None:
+    for row in rows:
+        assert row.refused is not None
+        for body in row.refused(planter(house, row)):
+            status, answer = ask(house, row, encoded(body))
+            assert status in row.statuses, (row.route, body, answer)
     house.settle()
     assert house.leaks() == []
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.route)
-def test_what_stands_around_a_body_leaves_nothing(house: House, row: Row) -> None:
-    plant = house.flock.plant
-    body = encoded(row.bodies(plant)[0]) if row.bodies else None
-    target = row.target(plant)
+@together(ROWS)
+def test_what_stands_around_a_body_leaves_nothing(house: House, rows: list[Row]) -> None:
+    for row in rows:
+        plant = planter(house, row)
+        told = row.told(plant)
+        body = encoded(told[0]) if told else None
+        target = row.target(plant)
 
-    def ask(target: str, headers: dict[str, str] | None = None, method: str = row.method) -> int:
-        return house.ask(method, target, body, headers)[0]
+        def send(
+            target: str,
+            headers: dict[str, str] | None = None,
+            method: str = row.method,
+            row: Row = row,
+            body: bytes | None = body,
+        ) -> int:
+            return house.ask(method, target, body, {**key_for(row), **(headers or {})})[0]
 
-    seen = {
-        ask(f"{target}?{plant('query name')}={plant('query value')}#{plant('fragment')}"),
-        *(ask(f"{target}?{name}={plant(name)}&{name}=%22{plant(name)}") for name in row.queries),
-        *(ask(target, {name: plant(name)}) for name in HEADERS),
-        *(ask(target, {"Authorization": form.format(plant(form))}) for form in KEYS),
-        *(ask(target, {plant("header name"): plant("header value")}) for _ in range(1)),
-        ask(f"{target}/{plant('path below')}"),
-        ask(f"{target}/"),
-        ask(target, method=plant("method").upper()),
-        ask(target, method="PATCH"),
-        ask(f"/{plant('unknown path')}?{plant('query')}"),
-        ask(f"/api/v1/{plant('unknown path')}/%2e%2e/{plant('rest')}"),
-    }
-    assert seen <= {200, 400, 401, 404, 405, 415}
-    assert {404, 405} <= seen
+        seen = {
+            send(f"{target}?{plant('query name')}={plant('query value')}#{plant('fragment')}"),
+            *(send(f"{target}?{name}={plant(name)}&{name}=%22{plant(name)}") for name in row.queries),
+            *(send(target, {name: plant(name)}) for name in HEADERS),
+            *(send(target, {"Authorization": form.format(plant(form))}) for form in KEYS),
+            send(target, {plant("header name"): plant("header value")}),
+            send(f"{target}/{plant('path below')}"),
+            send(f"{target}/"),
+            send(target, method=plant("method").upper()),
+            send(target, method="TRACE"),
+            send(f"/{plant('unknown path')}?{plant('query')}"),
+            send(f"/api/v1/{plant('unknown path')}/%2e%2e/{plant('rest')}"),
+        }
+        assert seen <= {200, 400, 401, 404, 405, 415}, row.route
+        assert {404, 405} <= seen, row.route
+        if row.admin:
+            assert house.ask(row.method, target, body)[0] == 401, "an inference key is not enough"
     house.settle()
     assert house.leaks() == []
 
@@ -155,36 +180,95 @@ HEADERS = (
     "Accept-Language",
     "Origin",
 )
-HEADERS += ("Accept-Encoding", "Forwarded", "Traceparent", "Content-Type", "X-Api-Key", "From", "Range")
+HEADERS += ("Idempotency-Key", "Accept-Encoding", "Forwarded", "Traceparent", "Content-Type", "X-Api-Key")
+HEADERS += ("From", "Range")
 KEYS = ("Bearer {}", "bearer   {}", "Bearer VENICE_ADMIN_KEY_{}", "Basic {}", "{}", "Bearer {} and more")
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method != "GET"], ids=lambda row: row.route)
-def test_bodies_that_are_not_what_they_should_be_leave_nothing(house: House, row: Row) -> None:
+@together(row for row in ROWS if row.told(str))
+def test_bodies_that_are_not_what_they_should_be_leave_nothing(house: House, rows: list[Row]) -> None:
+    for row in rows:
+        plant = planter(house, row)
+        target = row.target(plant)
+
+        def send(body: bytes, kind: str = "application/json", row: Row = row, target: str = target) -> int:
+            return house.ask(row.method, target, body, {**key_for(row), "Content-Type": kind})[0]
+
+        def told(field: str, plant: Plant = plant) -> bytes:
+            return plant(field).encode()
+
+        assert send(b'{"model": "' + told("unclosed")) == 400
+        assert send(b"{'" + told("wrong quotes") + b"': 1}") == 400
+        assert send(b'"' + told("a string") + b'"') == 400
+        assert send(b'["' + told("an array") + b'"]') == 400
+        assert send(b'{"' + told("key") + b'": "\xff\xfe' + told("not utf-8") + b'"}') == 400
+        assert send(b"[" * 10_000 + b'"' + told("deep") + b'"' + b"]" * 10_000) == 400
+        assert send(b'{"model": 7, "model": "' + told("said twice") + b'"}') == 400
+        assert send(told("bare"), "text/plain") == 415
+        assert send(told("bare"), f"application/{plant('content type')}") == 415
+        assert send(told("form"), f"multipart/form-data; boundary={plant('boundary')}") == 415
+        large = b'{"model": "' + told("large") * (MAX_BODY // 30 + 1) + b'"}'
+        assert send(large) == 413
+    house.settle()
+    assert house.leaks() == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_is_to_run_once_leaves_neither_its_key_nor_itself(house: House, stream: bool) -> None:
     plant = house.flock.plant
-    target = row.target(plant)
 
-    def ask(body: bytes, **headers: str) -> int:
-        status, _ = house.ask(
-            row.method, target, body, {name.replace("_", "-"): told for name, told in headers.items()}
-        )
-        return status
+    def once(key: str, content: str, model: str = "says") -> tuple[int, bytes]:
+        messages = [{"role": "user", "content": content}]
+        body = encoded({"model": model, "messages": messages, "stream": stream})
+        return house.ask("POST", CHAT, body, {"Idempotency-Key": key})
 
-    def told(field: str) -> bytes:
-        return plant(field).encode()
+    key, content = plant("Idempotency-Key"), plant("content")
+    first = once(key, content)
+    assert first[0] == 200
+    assert house.flock.stem.encode() in first[1]
+    assert once(key, content) == first, "the same answer, from memory"
+    status, answer = once(key, plant("other content"))
+    assert (status, json.loads(answer)["code"]) == (409, "idempotency_key_reused")
+    for model in ("refuses-500", "refuses-400", "breaks-at-once", "gone", "breaks", plant("model")):
+        once(plant(f"key of {model}"), plant(f"content for {model}"), model)
+    for odd in (plant("a long key") * 20, plant("a key with") + "\t" + plant("a tab")):
+        assert once(odd, plant("content beside it"))[0] == 400
+    with house.connect() as connection:
+        body = encoded({"model": "hangs", "messages": [{"role": "user", "content": plant("left")}]})
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {house.key}\r\n"
+        head += f"Idempotency-Key: {plant('key of one that left')}\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+    house.settle()
+    assert house.leaks() == []
 
-    assert ask(b'{"model": "' + told("unclosed")) == 400
-    assert ask(b"{'" + told("wrong quotes") + b"': 1}") == 400
-    assert ask(b'"' + told("a string") + b'"') == 400
-    assert ask(b'["' + told("an array") + b'"]') == 400
-    assert ask(b'{"' + told("key") + b'": "\xff\xfe' + told("not utf-8") + b'"}') == 400
-    assert ask(b"[" * 10_000 + b'"' + told("deep") + b'"' + b"]" * 10_000) == 400
-    assert ask(b'{"model": 7, "model": "' + told("said twice") + b'"}') == 400
-    assert ask(told("bare"), Content_Type="text/plain") == 415
-    assert ask(told("bare"), Content_Type=f"application/{plant('content type')}") == 415
-    assert ask(told("form"), Content_Type=f"multipart/form-data; boundary={plant('boundary')}") == 415
-    large = b'{"model": "' + told("large") * (MAX_BODY // 30 + 1) + b'"}'
-    assert ask(large) == 413
+
+def test_a_key_made_over_http_is_kept_nowhere(house: House) -> None:
+    plant = house.flock.plant
+    admin = {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+    def managed(method: str, path: str, body: Body | None = None) -> Any:
+        status, answer = house.ask(method, path, None if body is None else encoded(body), admin)
+        assert status == 200, answer
+        return json.loads(answer)
+
+    terms = {"consumptionLimit": {"usd": 5}, "limitPeriod": "MONTH", "expiresAt": "2199-01-01"}
+    told = {"apiKeyType": "INFERENCE", "description": "made for a test", **terms}
+    made = managed("POST", "/api/v1/api_keys", told)["data"]
+    house.flock.guard("a key made over HTTP", made["apiKey"])
+    path = f"/api/v1/api_keys/{made['id']}"
+    managed("PATCH", path, {"description": "and changed"})
+    managed("GET", path)
+    body = {"model": "says", "messages": [{"role": "user", "content": plant("paid content")}]}
+    used = {"Authorization": f"Bearer {made['apiKey']}"}
+    assert house.ask("POST", CHAT, encoded(body), used)[0] == 200
+    managed("PATCH", path, {"consumptionLimit": {"usd": 0}})
+    refused = {**body, "messages": [{"role": "user", "content": plant("unpaid content")}]}
+    status, answer = house.ask("POST", CHAT, encoded(refused), used)
+    assert (status, json.loads(answer)["code"]) == (402, "API_KEY_USD_SPEND_LIMIT_EXCEEDED")
+    listed = managed("GET", "/api/v1/billing/usage")["data"]
+    assert listed[0]["inferenceDetails"]["promptTokens"] == 12, "it is in the books, without its content"
+    managed("DELETE", path)
+    assert house.ask("POST", CHAT, encoded(body), used)[0] == 401
     house.settle()
     assert house.leaks() == []
 
@@ -221,6 +305,19 @@ def test_the_log_did_say_something(house: House) -> None:
     lines = [line for line in house.gateway.output.splitlines() if "request.answered" in line]
     assert any("/api/v1/models" in line for line in lines)
     assert "debug" in house.gateway.output
+
+
+def ask(house: House, row: Row, body: bytes) -> tuple[int, bytes]:
+    return house.ask(row.method, row.target(planter(house, row)), body, key_for(row))
+
+
+def planter(house: House, row: Row) -> Plant:
+    """Plants with the route beside the field's name."""
+    return lambda field: house.flock.plant(f"{row.route}: {field}")
+
+
+def key_for(row: Row) -> dict[str, str]:
+    return {"Authorization": f"Bearer {ADMIN_KEY}"} if row.admin else {}
 
 
 def encoded(body: Body) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,7 +170,7 @@ async def test_balances_are_told_in_prepaid_as_they_were_before_each_request(pre
 
 
 async def check_headers(app: ServedApp, always: set[str]) -> None:
-    async def headers(expected: int, **fields: object) -> Mapping[str, str]:
+    async def headers(expected: int, **fields: Any) -> Mapping[str, str]:
         answer = await app.chat(**fields)
         assert answer.status == expected, answer.body
         return answer.headers
@@ -217,7 +217,12 @@ async def test_a_stream_that_still_runs_holds_its_tokens_and_gives_back_what_it_
     served: ServedApp,
 ) -> None:
     wire = await served.connect()
-    body = {"model": "m", "messages": [{"role": "user", "content": "wait"}], "stream": True, "max_tokens": 500}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "wait"}],
+        "stream": True,
+        "max_tokens": 500,
+    }
     await wire.send(served.request("POST", CHATS, body))
     status, headers = await wire.head()
     reserved = 500_000 - int(headers["x-ratelimit-remaining-tokens"])
@@ -226,9 +231,7 @@ async def test_a_stream_that_still_runs_holds_its_tokens_and_gives_back_what_it_
     beside = await served.chat(max_tokens=1)
     assert beside.headers["x-ratelimit-remaining-tokens"] == str(500_000 - 502 - 11)
     wire.leave()
-    async with asyncio.timeout(5):
-        while len(await served.entries()) < 4:  # two lines each
-            await asyncio.sleep(0.01)
+    await served.settled(4)  # two lines each
     # Two tokens of prompt, by the reckoning, and the one that was said.
     after = await served.chat(max_tokens=1)
     assert after.headers["x-ratelimit-remaining-tokens"] == str(500_000 - 3 - 11 - 11)

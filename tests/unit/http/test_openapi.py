@@ -26,6 +26,7 @@ OPERATIONS = [
         answer=Completion,
         chunk=Chunk,
         errors=(404, 429),
+        once=True,
     ),
     Operation(
         method="GET",
@@ -101,6 +102,16 @@ def test_path_and_query_parameters_are_listed() -> None:
         ("id", "path", True),
         ("type", "query", False),
     ]
+
+
+def test_a_route_that_runs_once_names_its_header_and_its_conflict() -> None:
+    api = made()
+    chat = api["paths"]["/chat/completions"]["post"]
+    assert [(one["name"], one["in"], one["required"]) for one in chat["parameters"]] == [
+        ("Idempotency-Key", "header", False)
+    ]
+    assert "409" in chat["responses"]
+    assert "409" not in api["paths"]["/models/{id}"]["get"]["responses"]
 
 
 def test_a_route_outside_the_base_names_its_own_server() -> None:

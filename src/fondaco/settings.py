@@ -96,6 +96,8 @@ class ModelFacts(Section):
     """Gives log probabilities."""
     think_tags: bool | None = None
     """Its thinking stays in `content` between `<think>` and `</think>` instead of `reasoning_content`."""
+    tier: Literal["XS", "S", "M", "L"] | None = None
+    """Its row in the table of rate limits. Unset: the catalogue's for an id that it knows, else `L`."""
     input_usd: str | None = None
     """Price of a million prompt tokens in dollars, as decimal text."""
     output_usd: str | None = None

@@ -6,7 +6,7 @@ from fondaco.billing.charge import Charge
 from fondaco.billing.ledger import Ledger
 from fondaco.billing.line import Bill
 from fondaco.billing.use import Use
-from fondaco.errors import PaymentRequired
+from fondaco.errors import LedgerUnavailable, PaymentRequired
 from fondaco.limits.admission import Admission
 from fondaco.limits.service import Limiter
 from fondaco.limits.ticket import Ticket
@@ -30,10 +30,10 @@ class Metered:
         return self._charge.currency
 
     async def hold(self, ceiling: NanoUsd, least: NanoUsd | None = None) -> NanoUsd:
-        """Hold what it may cost, see `Charge.hold`. Where the money is not there, the rate is given back too."""
+        """Hold what it may cost, see `Charge.hold`. Where it cannot be held, the rate is given back too."""
         try:
             return await self._charge.hold(ceiling, least)
-        except PaymentRequired:
+        except (PaymentRequired, LedgerUnavailable):
             self._admission.give_back()
             raise
 

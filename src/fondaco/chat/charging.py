@@ -86,7 +86,8 @@ class Spending:
         """
         model = self._model
         most = made.completion_limit or model.max_completion_tokens or STEP
-        if model.context_tokens:
+        if self.prompt_tokens is not None and model.context_tokens:
+            # Only where the prompt was counted: what is left beside a bound may be far too little.
             most = max(1, min(most, model.context_tokens - prompt))
         first = min(most, STEP) if stepwise else most
         ceiling = chat_ceiling(model, prompt, choices * first)
@@ -178,9 +179,9 @@ class SpendLimit:
 
 def reservation(messages: list[Any], odd: list[int], limit: int | None) -> int:
     """Tokens to be reserved of a rate window: characters by the vendor's reckoning, and what will likely be said."""
-    # A list counts as its length here, and below as its text: one pass in C is a tenth of one in Python.
+    # A list counts as its length here, and below as its text.
     contents: list[Any] = list(map(_content, messages))
-    size = sum(map(len, filter(None, contents)))
+    size = sum([len(content) for content in contents if content])
     for at in odd:
         content: str | list[Any] | None = contents[at]
         if isinstance(content, list):

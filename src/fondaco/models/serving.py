@@ -152,6 +152,7 @@ def _with_facts(base: Model, facts: ModelFacts) -> Model:
     return msgspec.structs.replace(
         base,
         name=facts.name or base.name,
+        tier=facts.tier or base.tier,
         context_tokens=context,
         max_completion_tokens=min(completion, context),
         capabilities=_with_abilities(base.capabilities, facts),

@@ -54,8 +54,8 @@ class House:
         self.limiter = Limiter(self.database, self.clock, self.presence, self.refusals, 1_000_000)
         self.meter = Meter(self.limiter, self.ledger)
         abuse = Abuse(20, self.clock, self.refusals)
-        told = self.ledger.known_balances if wall == "prepaid" else None
-        self.limiting = Limiting(abuse, LimitHeaders(self.clock, abuse, "seconds"), told)
+        purses = self.ledger if wall == "prepaid" else None
+        self.limiting = Limiting(abuse, LimitHeaders(self.clock, abuse, "seconds"), purses)
         found = Catalogue().find(MODEL)
         assert found is not None
         self.model = found
@@ -87,7 +87,8 @@ class House:
         caller = self.keys.recall(self.token)
         assert caller is not None
         ticket = Ticket(caller, request_id())
-        self.limiting.enter(ticket)
+        if (first := self.limiting.enter(ticket)) is not None:
+            await first
         metered = await self.meter.admit(ticket, self.model, PROMPT + 1024)
         if metered.walled:
             await metered.hold(chat_ceiling(self.model, PROMPT, ANSWER))

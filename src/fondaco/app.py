@@ -207,8 +207,7 @@ class App:
         abuse = Abuse(settings.limits.abuse_failures, clock, refusals)
         live = settings.contract.profile == "live"
         unit = settings.contract.reset_headers or ("milliseconds" if live else "seconds")
-        told = ledger.known_balances if prepaid else None
-        limiting = Limiting(abuse, LimitHeaders(clock, abuse, unit), told)
+        limiting = Limiting(abuse, LimitHeaders(clock, abuse, unit), ledger if prepaid else None)
         return ledger, Meter(limiter, ledger), limiting, limiter, refusals
 
     @property

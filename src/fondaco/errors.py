@@ -146,9 +146,7 @@ class PaymentRequired(FondacoError):
 
 
 class InsufficientBalance(PaymentRequired):
-    default = (
-        "Insufficient USD or Diem balance to complete request. Visit https://venice.ai/settings/api to add credits."
-    )
+    default = "Insufficient USD or Diem balance to complete request. Visit https://venice.ai/settings/api to add credits."
 
 
 class KeySpendLimitExceeded(PaymentRequired):

@@ -131,8 +131,8 @@ class Edge:
                 caller = self._keys.recall(token) or await self._authenticated(token, access)
                 if caller is not None:
                     call.ticket = Ticket(caller, call.request_id)
-                    if self._limiting is not None:
-                        self._limiting.enter(call.ticket)
+                    if self._limiting is not None and (first := self._limiting.enter(call.ticket)) is not None:
+                        await first
                     if access == "admin" and caller.kind != "ADMIN":
                         raise AdminRequired
             return await match.route.endpoint(call)

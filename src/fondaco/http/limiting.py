@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable
+from typing import Protocol
 
 from fondaco.errors import FondacoError
 from fondaco.http.call import Call
@@ -13,26 +15,39 @@ from fondaco.keys.caller import Caller
 from fondaco.limits.abuse import Abuse, counts
 from fondaco.limits.service import Limiter
 from fondaco.limits.ticket import Balances, Ticket
+from fondaco.store.errors import StoreError
+
+
+class Purses(Protocol):
+    """What accounts have; see `fondaco.billing.ledger`."""
+
+    def known_balances(self, account_id: str) -> Balances | None: ...
+    async def balances(self, account_id: str) -> Balances: ...
 
 
 class Limiting:
-    def __init__(
-        self, abuse: Abuse, headers: LimitHeaders, balances: Callable[[str], Balances | None] | None = None
-    ) -> None:
-        """`balances` by account, where they are told."""
+    def __init__(self, abuse: Abuse, headers: LimitHeaders, purses: Purses | None = None) -> None:
+        """`purses` where balances are told."""
         self._abuse = abuse
-        self._balances = balances
+        self._purses = purses
         self.headers = headers.of
 
-    def enter(self, ticket: Ticket) -> None:
-        """Let an authenticated request in. Raises TooManyFailures."""
-        if self._balances is not None:
-            ticket.balances = self._balances(ticket.caller.account_id)
+    def enter(self, ticket: Ticket) -> Awaitable[None] | None:
+        """Let an authenticated request in; what is given back, if anything, must be awaited. Raises TooManyFailures."""
         self._abuse.check(ticket.caller)
+        if self._purses is None:
+            return None
+        ticket.balances = self._purses.known_balances(ticket.caller.account_id)
+        return None if ticket.balances is not None else self._look_up(ticket, self._purses)
 
     def failed(self, caller: Caller, error: FondacoError) -> None:
         if counts(error):
             self._abuse.note(caller)
+
+    async def _look_up(self, ticket: Ticket, purses: Purses) -> None:
+        """The first time that an account is met here. An answer goes without what cannot be read now."""
+        with contextlib.suppress(StoreError):
+            ticket.balances = await purses.balances(ticket.caller.account_id)
 
 
 def limited(endpoint: Endpoint, limiter: Limiter, name: str, tier: str) -> Endpoint:

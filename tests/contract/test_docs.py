@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ from typer.testing import CliRunner
 from fondaco import errors
 from fondaco.chat.wire import ChatRequest, VeniceParameters
 from fondaco.cli import COMMANDS, app
-from fondaco.errors import FondacoError
+from fondaco.errors import Conflict, FondacoError, KeySpendLimitExceeded
 from fondaco.http.validation import decode
+from fondaco.limits.tiers import rates
 from fondaco.settings import Binding, GgufModel, Settings
 from gateways import Gateway
 
@@ -98,8 +100,18 @@ def test_every_request_that_is_shown_is_a_good_one() -> None:
 
 
 def test_every_error_is_on_its_page_with_its_status() -> None:
-    rows = set(re.findall(r"^\| `([A-Z_]+)` \| (\d{3}) \|", said("errors.md"), re.M))
-    assert rows == {(error.code, str(error.status)) for error in _tree(FondacoError)}
+    rows = set(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", said("errors.md"), re.M))
+    told = {(error.code, str(error.status)) for error in _tree(FondacoError)}
+    assert rows == told - {(Conflict.code, "409")} | _given_by_instance()
+
+
+def _given_by_instance() -> set[tuple[str, str]]:
+    """Codes that say more than their class does, each with its status."""
+    walls = {(KeySpendLimitExceeded(currency).code, "402") for currency in ("USD", "DIEM")}
+    source = (ROOT / "src/fondaco/idempotency/service.py").read_text(encoding="utf-8")
+    conflicts = {(code, "409") for code in re.findall(r'\bcode="(\w+)"', source)}
+    assert len(conflicts) == 3
+    return walls | conflicts
 
 
 def test_the_errors_that_are_drawn_are_those_that_are_there() -> None:
@@ -107,6 +119,50 @@ def test_the_errors_that_are_drawn_are_those_that_are_there() -> None:
     assert drawn == {(error.__name__, str(error.status)) for error in _tree(FondacoError)} - {
         ("FondacoError", "500")
     }
+
+
+# Limits and money.
+
+
+def test_every_rate_is_on_its_page() -> None:
+    found: dict[str, tuple[str, str]] = {}
+    for names, requests, tokens in re.findall(
+        r"^\| (`[^|]+) \| (\d+) \| ([\d,]*) ?\|", said("limits.md"), re.M
+    ):
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), (requests, tokens))
+    assert found == {
+        tier: (str(rate.requests), "" if rate.tokens is None else f"{rate.tokens:,}")
+        for tier, rate in rates().items()
+        if rate is not None
+    }
+
+
+def test_every_endpoint_with_a_price_and_every_one_that_runs_once_is_on_its_page(
+    tiny_gateway: Gateway,
+) -> None:
+    page = said("money.md")
+    asked = urllib.request.Request(
+        f"{tiny_gateway.base_url}/quote",
+        b'{"endpoint": "", "body": {}}',
+        {"Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=10)
+    with refused.value as answer:
+        (issue,) = json.load(answer)["issues"]
+    listed = issue["message"].partition(": ")[2].split(", ")
+    assert "/chat/completions" in listed
+    assert [path for path in listed if path != "/video/queue" and f"`{path}`" not in page] == []
+    with urllib.request.urlopen(f"{tiny_gateway.base_url}/openapi.json", timeout=10) as answer:
+        paths: dict[str, Any] = json.load(answer)["paths"]
+    once = [
+        f"{method.upper()} {path}"
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if isinstance(operation, dict) and "Idempotency-Key" in json.dumps(operation)
+    ]
+    assert once
+    assert [route for route in once if f"`{route}`" not in page] == []
 
 
 # Commands.
@@ -151,6 +207,9 @@ def _tree(error: type[FondacoError]) -> Iterator[type[FondacoError]]:
             yield from _tree(child)
 
 
+NOUNS = ("accounts", "keys", "models", "config")
+"""Commands with verbs."""
+
 _NOUN = re.compile(r"\bfondaco ([a-z]+)((?: [^`\n]*)?)")
 
 
@@ -164,9 +223,7 @@ def _commands(text: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
             continue
         rest = found[2].split()
         options = re.findall(r"--[a-z][a-z-]*", found[2])
-        verbs = (
-            rest[0].replace("\\", "").split("|") if rest and found[1] in ("keys", "models", "config") else []
-        )
+        verbs = rest[0].replace("\\", "").split("|") if rest and found[1] in NOUNS else []
         for verb in verbs:
             yield (found[1], verb), options
         if not verbs:

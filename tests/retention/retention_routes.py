@@ -277,7 +277,9 @@ def refused_keys(plant: Plant) -> list[Body]:
 
 
 def refused_changes(plant: Plant) -> list[Body]:
-    made = [{name: told for name, told in body.items() if name != "apiKeyType"} for body in refused_keys(plant)]
+    made = [
+        {name: told for name, told in body.items() if name != "apiKeyType"} for body in refused_keys(plant)
+    ]
     # The last is in order, but for the key that there is none of.
     return [{**body, "id": plant("id")} for body in (*made, {"description": plant("new description")})]
 

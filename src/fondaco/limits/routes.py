@@ -34,7 +34,7 @@ def routes(report: LimitReport) -> list[Route]:
             method="GET",
             path=path,
             summary=summary,
-            tag="API Keys",
+            tag="API keys",
             access=access,
             answer=answer,
             errors=(400,) if "{" in path else (),

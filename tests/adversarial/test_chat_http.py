@@ -39,7 +39,7 @@ def far() -> Iterator[FakeEngine]:
 
 @pytest.fixture(scope="module")
 def gateway(far: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    config = '[models]\ndefault = "far"\n'
+    config = '[limits]\nscale = 0\nabuse_failures = 0\n[models]\ndefault = "far"\n'
     config += binding("far", far, max_completion_tokens=4096, chunk_timeout=2, first_byte_timeout=2)
     config += '[models.bind."dead"]\nbase_url = "http://127.0.0.1:1/v1"\n'
     with running(tmp_path_factory.mktemp("chat"), "--offline", config=config) as made:

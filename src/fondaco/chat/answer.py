@@ -49,7 +49,7 @@ async def fold(answer: ChatAnswer) -> bytes:
         spending.void()
         raise
     except BaseException:
-        spending.leave(tally.usage())
+        spending.leave(tally.so_far())
         raise
     finally:
         await answer.aclose()

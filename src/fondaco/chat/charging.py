@@ -189,8 +189,12 @@ def reservation(messages: list[Any], odd: list[int], limit: int | None) -> int:
     return estimated_tokens(size) + (_MOST_RESERVED if limit is None or limit > _MOST_RESERVED else limit)
 
 
+class _Part(Sealed):
+    text: str | None = None
+
+
 class _Turn(Sealed):
-    content: str | list[Any] | None = None
+    content: str | list[_Part] | None = None
 
 
 class _Asked(Sealed):
@@ -199,5 +203,10 @@ class _Asked(Sealed):
 
 def guessed_tokens(asked: bytes) -> int:
     """About how many tokens a prompt has that no engine counted: one for so many characters."""
-    turns = msgspec.json.decode(asked, type=_Asked).messages
-    return estimated_tokens(sum(len(turn.content) for turn in turns if isinstance(turn.content, str)))
+    size = 0
+    for turn in msgspec.json.decode(asked, type=_Asked).messages:
+        if isinstance(turn.content, str):
+            size += len(turn.content)
+        elif turn.content is not None:
+            size += sum(len(part.text or "") for part in turn.content)
+    return estimated_tokens(size)

@@ -64,7 +64,7 @@ class ChatStream:
         finally:
             # Neither told whole nor failed: its client has left.
             if not self._answer.spending.over:
-                self._answer.spending.leave(self._tally.usage())
+                self._answer.spending.leave(self._tally.so_far())
 
     def _encoded(self, events: list[Event]) -> Iterator[bytes]:
         for event in events:

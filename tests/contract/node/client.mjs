@@ -110,6 +110,14 @@ const doings = {
     const next = await ask(user("Say hello."), { max_tokens: 4 });
     return { chunks, next };
   },
+
+  async backing_off() {
+    const patient = new OpenAI({ baseURL, apiKey, maxRetries: 2 });
+    const asked = { model: "m", messages: user("hi"), max_tokens: 1 };
+    const begun = performance.now();
+    const answer = await patient.chat.completions.create(asked);
+    return { seconds: (performance.now() - begun) / 1000, text: answer.choices[0].message.content };
+  },
 };
 
 console.log(JSON.stringify(await doings[what]()));

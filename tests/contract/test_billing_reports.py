@@ -402,5 +402,5 @@ async def test_the_document_tells_the_reports_and_their_parameters(house: House)
     assert [each["name"] for each in history["parameters"]] == [
         *("startTimestamp", "endTimestamp", "currency", "pageSize", "cursor"),
     ]
-    assert set(history["responses"]) == {"200", "400", "401", "500"}
+    assert set(history["responses"]) == {"200", "400", "401", "403", "429", "500"}
     assert "504" in told["paths"]["/billing/usage-analytics"]["get"]["responses"]

@@ -73,7 +73,7 @@ class Block:
 class Option:
     """One currency that a request may be charged in, and the blocks that all must hold it."""
 
-    __slots__ = ("blocks", "currency", "key_wall", "tenure", "until", "wall_ids")
+    __slots__ = ("blocks", "currency", "key_wall", "since", "tenure", "until", "wall_ids")
 
     def __init__(self, currency: Currency, blocks: tuple[Block, ...] = (), tenure: int = 0) -> None:
         self.currency: Currency = currency
@@ -82,6 +82,8 @@ class Option:
         self.wall_ids = tuple(block.wall.id for block in blocks)
         self.until = min((block.wall.window.until for block in blocks), default=epochs.ALWAYS.until)
         """The Unix second in which the first of its windows ends."""
+        self.since = max((block.wall.window.start for block in blocks), default=0)
+        """The Unix millisecond in which the last of them begins."""
         self.key_wall = next((block.wall.id for block in blocks if block.wall.kind == "key"), "")
         """Which of its walls is the key's limit, if one is."""
 
@@ -130,7 +132,8 @@ class Leases:
         """What an account's funds must still be when a request's ceiling is held."""
         self._clock = clock
         self._prepaid = prepaid
-        self._generation = 0
+        self.generation = 0
+        """Moves with each `forget`."""
         self._blocks: dict[str, Block] = {}
         self._paths: dict[str, Path] = {}
 
@@ -162,14 +165,14 @@ class Leases:
         option.take(more)
         return True
 
-    def saw(self, block: Block, free: int) -> None:
-        """So much was free in its wall just now."""
+    def saw(self, block: Block, free: int, generation: int) -> None:
+        """So much was free in its wall, in that generation."""
         block.free = free
-        block.generation = self._generation
+        block.generation = generation
 
     def forget(self) -> None:
         """Something has changed in the database: what was seen there may not be so any more."""
-        self._generation += 1
+        self.generation += 1
 
     def lose(self) -> None:
         """Nothing is leased any more. Holds that are out find their blocks to be of an earlier tenure."""
@@ -223,13 +226,13 @@ class Leases:
     def _is_short(self, option: Option, ceiling: int) -> bool:
         """It is known that one of its walls has not got so much, here and in the database together."""
         return any(
-            block.generation == self._generation and block.idle + block.free < ceiling
+            block.generation == self.generation and block.idle + block.free < ceiling
             for block in option.blocks
         )
 
     def _leaves_minimum(self, path: Path, ceiling: int) -> bool:
         seen = sum(
-            block.idle + (block.free if block.generation == self._generation else 0) for block in path.funds
+            block.idle + (block.free if block.generation == self.generation else 0) for block in path.funds
         )
         return seen - ceiling >= self.minimum
 

@@ -20,7 +20,7 @@ from fondaco.billing.leases import Block, Leases
 from fondaco.billing.line import Currency
 from fondaco.billing.rounds import Hold, Round, Waiter
 from fondaco.billing.settling import Ask, Journal, Settlement
-from fondaco.billing.store import NoSuchAccount
+from fondaco.billing.store import NoSuchAccount, TooMuch
 from fondaco.clock import Clock
 from fondaco.errors import InsufficientBalance, LedgerUnavailable
 from fondaco.keys.caller import SpendLimits
@@ -32,7 +32,7 @@ from fondaco.store.presence import Presence
 from fondaco.store.schema import EPOCH
 from fondaco.telemetry.logs import logger
 
-__all__ = ["Balances", "Charge", "Ledger", "NoSuchAccount"]
+__all__ = ["Balances", "Charge", "Ledger", "NoSuchAccount", "TooMuch"]
 
 _IDLE_SECONDS = 5.0
 _LOOKS_WHILE_IDLE = 5
@@ -105,7 +105,7 @@ class Ledger:
         self._presence.on_lost(self._leases.lose)
         self._presence.on_expired(lambda connection: store.lapse(connection, self._now()))
         self._today = epochs.day(self._clock.unix())
-        await self._database.write(lambda connection: store.lapse(connection, self._now()))
+        await self._database.write(lambda connection: store.end_windows(connection, self._now()))
         self._timer = self._loop.call_later(self._look_seconds, self._look)
 
     async def close(self) -> None:
@@ -156,7 +156,8 @@ class Ledger:
         """Put money into the account, or with a negative amount take it out; `note` says who and why.
 
         DIEM given so is good for the day. Raises InsufficientBalance if not so much is free to be taken out,
-        NoSuchAccount, StoreError, and ValueError for a note that is empty or over 200 characters.
+        NoSuchAccount, StoreError, TooMuch for more than fits, and ValueError for a note that is empty or over 200
+        characters.
         """
         if not amount or not note.strip() or len(note) > _NOTE_LENGTH:
             raise ValueError("an amount and a note of 1 to 200 characters are needed")
@@ -174,7 +175,7 @@ class Ledger:
     async def set_diem_daily(self, account_id: str, amount: NanoUsd, note: str) -> None:
         """What DIEM each day begins with, this one included; `note` says who and why.
 
-        Raises NoSuchAccount, StoreError and ValueError.
+        Raises NoSuchAccount, StoreError, and ValueError, of which TooMuch is one.
         """
         if amount < 0 or not note.strip() or len(note) > _NOTE_LENGTH:
             raise ValueError("an allowance that is not negative and a note of 1 to 200 characters are needed")
@@ -349,16 +350,16 @@ class Ledger:
         return there or mine
 
     async def _of_account(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns; its NoSuchAccount fails it alone, and not the commit that it shares."""
+        """What `work` returns; its NoSuchAccount or TooMuch fails it alone, and not the commit that it shares."""
 
-        def guarded(connection: Connection) -> T | NoSuchAccount:
+        def guarded(connection: Connection) -> T | NoSuchAccount | TooMuch:
             try:
                 return work(connection)
-            except NoSuchAccount as error:
+            except (NoSuchAccount, TooMuch) as error:
                 return error
 
         result = await self._journal.ask(guarded)
-        if isinstance(result, NoSuchAccount):
+        if isinstance(result, (NoSuchAccount, TooMuch)):
             raise result
         self._leases.forget()
         return result
@@ -376,7 +377,7 @@ class Ledger:
         if (today := epochs.day(self._clock.unix())) != self._today:
             self._today = today
             now = self._now()
-            self._journal.add(Ask(lambda connection: store.lapse(connection, now), _nothing, _nothing))
+            self._journal.add(Ask(lambda connection: store.end_windows(connection, now), _nothing, _nothing))
 
     def _give_back(self, blocks: Sequence[Block]) -> None:
         """What is idle in these blocks is free again; those with nothing in them are forgotten."""

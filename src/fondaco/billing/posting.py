@@ -34,7 +34,8 @@ def post(
     """Write what was charged: usage rows, the sums of their days, and walls and leases that are so much less.
 
     `book` is the account's that is debited, `now` Unix milliseconds. What was held in a window that is over is dated
-    to its last moment. Raises LeasesLost if this gateway does not have the leases any more.
+    to its last moment, and where the clock was set back, to its first. Raises LeasesLost if this gateway does not
+    have the leases any more.
     """
     rows: list[object] = []
     days: dict[tuple[str, int, str, str, str, str], list[int]] = {}
@@ -50,6 +51,9 @@ def post(
         at, day = now, today
         if now >= option.until * 1000:
             at = option.until * 1000 - 1
+            day = at // _DAY
+        elif now < option.since:  # the clock was set back meanwhile
+            at = option.since
             day = at // _DAY
         for line, amount in zip(settlement.bill, settlement.amounts, strict=True):
             sku, units, per = line.sku, line.units, line.per

@@ -77,6 +77,7 @@ class Round:
     ) -> None:
         """`wait` is told who waits for other gateways, `retry` who must begin anew."""
         self._leases = leases
+        self._generation = leases.generation  # what changes from now on may not be seen by this round
         self._gateway_id = gateway_id
         self._gateways = gateways
         self._now = now
@@ -120,7 +121,7 @@ class Round:
             if taken:
                 block.quiet = 0
             if block in result.free:
-                self._leases.saw(block, result.free[block] - leased)
+                self._leases.saw(block, result.free[block] - leased, self._generation)
         for want, answer in zip(self._wants, result.answers, strict=True):
             future = want.waiter.future
             if isinstance(answer, Hold):

@@ -23,7 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fondaco.billing import walls as kinds
 from fondaco.billing.balances import Balances
-from fondaco.billing.epochs import Window, day
+from fondaco.billing.epochs import Window, day, month
 from fondaco.billing.line import Currency
 from fondaco.billing.walls import LARGEST, LimitCurrency, Wall
 from fondaco.keys.caller import SpendLimits
@@ -38,6 +38,10 @@ class LeasesLost(Exception):
 
 class NoSuchAccount(LookupError):
     """No account has that id."""
+
+
+class TooMuch(ValueError):
+    """More than one account can have in one currency: its sums would not fit their columns."""
 
 
 def is_gateway(connection: Connection, gateway_id: str) -> bool:
@@ -152,7 +156,7 @@ def credit(
 ) -> bool:
     """Put money into an account's funds, or with a negative amount take it out. False if not so much is free.
 
-    Raises NoSuchAccount.
+    Raises NoSuchAccount and TooMuch.
     """
     if connection.scalar(select(accounts.c.id).where(accounts.c.id == account_id)) is None:
         raise NoSuchAccount
@@ -162,8 +166,7 @@ def credit(
         return False
     if amount > 0:
         _add_wall(connection, wall, 0, 0)
-    change = update(walls).where(walls.c.id == wall.id)
-    connection.execute(change.values(allowed=walls.c.allowed + amount, free=walls.c.free + amount))
+    _allow(connection, wall, amount)
     _transfer(connection, "credit" if amount >= 0 else "debit", account_id, currency, amount, note, now)
     return True
 
@@ -171,19 +174,22 @@ def credit(
 def set_diem_daily(connection: Connection, account_id: str, amount: int, note: str, now: int) -> None:
     """The allowance of each day, this one's too: more is granted now, less lapses as far as it is free.
 
-    `note` says who and why in a row of its own, also where nothing moves yet. Raises NoSuchAccount.
+    `note` says who and why in a row of its own, also where nothing moves yet. Raises NoSuchAccount and TooMuch.
     """
-    before = connection.scalar(select(accounts.c.diem_daily).where(accounts.c.id == account_id))
-    if before is None:
+    if connection.scalar(select(accounts.c.id).where(accounts.c.id == account_id)) is None:
         raise NoSuchAccount
-    connection.execute(update(accounts).where(accounts.c.id == account_id).values(diem_daily=amount))
+    if amount > LARGEST:
+        raise TooMuch
     wall = kinds.funds(account_id, kinds.FUNDS_OF_DAY, now // 1000)
-    free = connection.scalar(select(walls.c.free).where(walls.c.id == wall.id).with_for_update())
-    # Where this day's allowance has not been needed yet, all of it is granted when it is.
-    more = 0 if free is None else max(amount - before, -free)
-    if more:
-        change = update(walls).where(walls.c.id == wall.id)
-        connection.execute(change.values(allowed=walls.c.allowed + more, free=walls.c.free + more))
+    asked = select(walls.c.free, walls.c.allowed).where(walls.c.id == wall.id).with_for_update()
+    found = connection.execute(asked).one_or_none()
+    more = 0  # where this day's allowance has not been needed yet, all of it is granted when it is
+    if found is not None:
+        # Against what the day has been granted, not what was set before: some of that may not have been free to go.
+        granted = found.allowed - _credited(connection, wall)
+        if more := max(amount - granted, -found.free):
+            _allow(connection, wall, more)
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(diem_daily=amount))
     kind = "grant" if more >= 0 else "lapse"
     _transfer(connection, kind, account_id, kinds.FUNDS_OF_DAY, more, note, now)
 
@@ -203,6 +209,19 @@ def lapse(connection: Connection, now: int, account_id: str | None = None) -> No
         change = update(walls).where(still).values(allowed=walls.c.allowed - row.free, free=0)
         if connection.execute(change).rowcount:
             _transfer(connection, "lapse", row.owner, kinds.FUNDS_OF_DAY, -row.free, _LAPSE_NOTE, now)
+
+
+def end_windows(connection: Connection, now: int) -> None:
+    """`lapse` for all, and forget the walls of keys' windows that ended a month ago or more: usage tells of them."""
+    lapse(connection, now)
+    last = month(month(now // 1000).start // 1000 - 1)
+    over = (
+        (walls.c.kind == "key")
+        & (walls.c.window_start > _time(0))
+        & (walls.c.window_start < _time(last.start))
+        & walls.c.id.not_in(select(leases.c.wall_id))
+    )
+    connection.execute(delete(walls).where(over))
 
 
 def balances(connection: Connection, account_ids: Sequence[str], second: int) -> Mapping[str, Balances]:
@@ -266,6 +285,28 @@ def _add_wall(connection: Connection, wall: Wall, allowed: int, spent: int) -> b
     }
     add = _insert(connection)(walls).values(row).on_conflict_do_nothing(index_elements=["id"])
     return connection.execute(add).rowcount == 1
+
+
+def _allow(connection: Connection, wall: Wall, more: int) -> None:
+    if more > LARGEST:
+        raise TooMuch
+    mine = walls.c.id == wall.id
+    change = update(walls).where(mine, walls.c.allowed <= LARGEST - more)
+    values = {"allowed": walls.c.allowed + more, "free": walls.c.free + more}
+    if not connection.execute(change.values(values)).rowcount and more > 0:
+        raise TooMuch
+
+
+def _credited(connection: Connection, wall: Wall) -> int:
+    """What was put into an account's funds of a day by hand, less what was taken out."""
+    asked = select(transfers.c.kind, transfers.c.amount).where(
+        transfers.c.account_id == wall.account_id,
+        transfers.c.at >= _time(wall.window.start),
+        transfers.c.at < _time(wall.window.until * 1000),
+        transfers.c.currency == wall.currency,
+        transfers.c.kind.in_(("credit", "debit")),
+    )
+    return sum(row.amount if row.kind == "credit" else -row.amount for row in connection.execute(asked))
 
 
 def _split(allowed: int, used: int) -> dict[str, int]:

@@ -40,19 +40,20 @@ async def fold(answer: ChatAnswer) -> bytes:
     """The whole answer as JSON, paid for. Takes all events and closes them."""
     tally, spending = Tally(answer), answer.spending
     try:
-        if (whole := answer.whole) is not None:
-            tally.read(whole)
-            choices = [_choice(choice) for choice in whole.choices]
-        else:
-            choices = await _gathered(answer, tally)
+        try:
+            if (whole := answer.whole) is not None:
+                tally.read(whole)
+                choices = [_choice(choice) for choice in whole.choices]
+            else:
+                choices = await _gathered(answer, tally)
+        finally:
+            await answer.aclose()  # which may wait, and so be cancelled too
     except Exception:
         spending.void()
         raise
     except BaseException:
         spending.leave(tally.so_far())
         raise
-    finally:
-        await answer.aclose()
     usage = tally.usage()
     return _encoder.encode(
         Completion(

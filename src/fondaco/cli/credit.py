@@ -61,7 +61,7 @@ async def _move(
     data_dir: Path | None,
     config: Path | None,
 ) -> Balances:
-    from fondaco.billing.ledger import Ledger
+    from fondaco.billing.ledger import Ledger, TooMuch
     from fondaco.clock import SystemClock
     from fondaco.errors import InsufficientBalance
     from fondaco.store.presence import Presence
@@ -82,6 +82,8 @@ async def _move(
                 "Not so much is free: spent money and what running requests hold cannot be taken out.",
                 status=1,
             )
+        except TooMuch:
+            fail("That would be more than an account can have.", status=1)
 
 
 def _amount(text: str) -> NanoUsd:

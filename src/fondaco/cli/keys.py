@@ -69,9 +69,15 @@ def create(
 ) -> None:
     """Make a key and print it, this once: the key alone goes to standard output."""
     from fondaco.keys.caller import SpendLimits
+    from fondaco.keys.service import DESCRIPTION_LENGTH
 
     kind = "ADMIN" if admin else "INFERENCE"
     end = None if expires is None else expires.replace(tzinfo=UTC)
+    # Said before an account is made for it.
+    if len(description) > DESCRIPTION_LENGTH:
+        fail(f"A description has at most {DESCRIPTION_LENGTH} characters.", status=2)
+    if end is not None and end <= datetime.now(UTC):
+        fail("The day on which a key ends must be in the future.", status=2)
     limits = SpendLimits(limit_period, _amount(usd_limit), _amount(diem_limit))
 
     async def make() -> str:

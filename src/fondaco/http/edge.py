@@ -131,7 +131,10 @@ class Edge:
                 caller = self._keys.recall(token) or await self._authenticated(token, access)
                 if caller is not None:
                     call.ticket = Ticket(caller, call.request_id)
-                    if self._limiting is not None and (first := self._limiting.enter(call.ticket)) is not None:
+                    if (
+                        self._limiting is not None
+                        and (first := self._limiting.enter(call.ticket)) is not None
+                    ):
                         await first
                     if access == "admin" and caller.kind != "ADMIN":
                         raise AdminRequired

@@ -51,6 +51,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The request is `multipart/form-data`, not JSON."""
     answer: Any = None
     chunk: Any = None
+    export: str | None = None
+    """The media type that `Accept` may ask for instead of JSON."""
     status: int = 200
     query: tuple[Query, ...] = ()
     errors: tuple[int, ...] = ()
@@ -220,6 +222,8 @@ def _responses(operation: Operation, schema_of: _Schemas) -> Json:
         content[_MEDIA_JSON] = {"schema": schema_of(operation.answer)}
     if operation.chunk is not None:
         content[_MEDIA_EVENTS] = {"schema": schema_of(operation.chunk)}
+    if operation.export is not None:
+        content[operation.export] = {"schema": _schema_of_media(operation.export)}
     good: Json = {"description": HTTPStatus(operation.status).phrase}
     if content:
         good["content"] = content
@@ -242,7 +246,8 @@ def _usual(operation: Operation) -> set[int]:
     """The errors that any route of this kind may answer with."""
     usual = {500}
     if operation.access != "open":
-        usual |= {401}
+        # 403: the account is suspended. 429: the key failed too often.
+        usual |= {401, 403, 429}
     if operation.request is not None:
         usual |= {400, 413, 415}
     if operation.once:

@@ -38,7 +38,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Routes:
-    """The table. Fixed paths are one dict look-up; a path with parameters is tried only after them."""
+    """The table. Fixed paths are one dict look-up, and are never taken for a parameter of another path."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._fixed: dict[tuple[str, str], Match] = {}
@@ -56,20 +56,27 @@ class Routes:
                     self._methods.setdefault(template, []).append(operation.method)
 
     def find(self, method: str, path: str) -> Match:
-        """Raises MethodNotAllowed for a known path, RouteNotFound for any other."""
+        """GET's route answers HEAD too, and one slash at the end does not matter.
+
+        Raises MethodNotAllowed for a known path, RouteNotFound for any other.
+        """
         match = self._fixed.get((method, path))
         if match is not None:
             return match
         if method == "HEAD" and (match := self._fixed.get(("GET", path))) is not None:
             return match
-        if len(path) > 1 and path.endswith("/") and path[:-1] in self._methods:
+        slashed = path.endswith("/") and not path.endswith("//") and len(path) > 1
+        if slashed and path[:-1] in self._methods:
             return self.find(method, path[:-1])
         allowed = list(self._methods.get(path, ()))
-        for pattern, candidate in self._patterns:
+        for pattern, candidate in () if allowed else self._patterns:
             if found := pattern.match(path):
-                if candidate.route.operation.method == method:
+                taken = candidate.route.operation.method
+                if taken == method or (taken, method) == ("GET", "HEAD"):
                     return msgspec.structs.replace(candidate, params=found.groupdict())
-                allowed.append(candidate.route.operation.method)
+                allowed.append(taken)
+        if slashed and not allowed:
+            return self.find(method, path[:-1])
         if allowed:
             listed = ", ".join(allowed)
             raise MethodNotAllowed(f"Method not allowed: this path takes {listed}", allow=allowed)

@@ -156,7 +156,7 @@ class Presence:
     async def _beat_or_log(self) -> None:
         try:
             await self.beat()
-        except StoreError as error:
+        except Exception as error:  # whatever it was: who is silent is dead
             _log.warning("presence.not_written", exc_info=error)
             self._beat_again(self._beat_seconds)
 

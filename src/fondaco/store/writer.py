@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,7 +118,10 @@ class Writer:
         return _Outcome(write.future, value, failure)
 
     def _has_moved(self) -> bool:
-        before, self._version = self._version, self._data_version()
+        try:
+            before, self._version = self._version, self._data_version()
+        except sqlite3.Error:
+            return True  # unreadable this time: counts as a movement, and must not end the thread
         return self._version != before
 
     def _data_version(self) -> int:

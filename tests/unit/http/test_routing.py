@@ -63,11 +63,17 @@ def test_the_parameters_of_one_call_are_not_those_of_the_next() -> None:
 
 def test_head_is_answered_where_get_is() -> None:
     assert ROUTES.find("HEAD", "/v1/models").route is MODELS
+    assert ROUTES.find("HEAD", "/v1/models/a").route is MODEL
+    with pytest.raises(MethodNotAllowed):
+        ROUTES.find("HEAD", "/v1/keys/x")
 
 
 def test_one_slash_at_the_end_does_not_matter() -> None:
     assert ROUTES.find("GET", "/v1/models/traits/").route is TRAITS
     assert ROUTES.find("GET", "/healthz/").route is HEALTH
+    assert ROUTES.find("DELETE", "/v1/keys/x/").params == {"id": "x"}
+    with pytest.raises(RouteNotFound):
+        ROUTES.find("DELETE", "/v1/keys/x//")
     with pytest.raises(RouteNotFound):
         ROUTES.find("GET", "/healthz//")
 
@@ -78,6 +84,8 @@ def test_one_slash_at_the_end_does_not_matter() -> None:
         ("DELETE", "/v1/models", {"GET", "POST"}),
         ("DELETE", "/v1/models/", {"GET", "POST"}),
         ("GET", "/v1/keys/x", {"DELETE"}),
+        ("GET", "/v1/keys/x/", {"DELETE"}),
+        ("POST", "/v1/models/traits", {"GET"}),
         ("POST", "/healthz", {"GET"}),
         ("CONNECT", "/healthz", {"GET"}),
     ],

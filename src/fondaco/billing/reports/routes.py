@@ -105,6 +105,7 @@ def routes(
                 Query("page", Annotated[int, Meta(ge=1)], "From 1"),
                 Query("sortOrder", Literal["asc", "desc"], "By time; `desc` if absent"),
                 description=f"{_SIGNS} `Accept: text/csv` gets the page as a CSV file.",
+                export=_CSV,
             ),
         ),
         Route(
@@ -120,6 +121,7 @@ def routes(
                 Query("cursor", str, "The `nextCursor` of the page before, and nothing beside it"),
                 description=f"{_SIGNS} `Accept: text/csv` gets the page as a CSV file, and the cursor of the next "
                 "one in `x-next-cursor`.",
+                export=_CSV,
             ),
         ),
         Route(get_balance, _about("/billing/balance", "What is there to spend", BalanceAnswer)),
@@ -143,11 +145,18 @@ _SIGNS = (
     "An amount below zero was spent, one above zero came in; top-ups and the daily DIEM are entries too, "
     "so that amounts add up to the balance's change."
 )
+_CSV = "text/csv"
 _VARY: Header = (b"vary", b"accept")
 
 
 def _about(
-    path: str, summary: str, answer: Any, *query: Query, description: str = "", errors: tuple[int, ...] = ()
+    path: str,
+    summary: str,
+    answer: Any,
+    *query: Query,
+    description: str = "",
+    errors: tuple[int, ...] = (),
+    export: str | None = None,
 ) -> Operation:
     return Operation(
         method="GET",
@@ -157,6 +166,7 @@ def _about(
         tag="Billing",
         access="admin",
         answer=answer,
+        export=export,
         query=query,
         errors=(400, *errors) if query else errors,
     )

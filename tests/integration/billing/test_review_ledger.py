@@ -154,9 +154,11 @@ async def test_an_answer_whose_engine_is_left_late_is_paid_or_void_and_holds_not
 ) -> None:
     """A client may leave, and an engine fail, while the connection to the engine is being ended."""
     ends: list[str] = []
-    spending = SimpleNamespace(
-        prompt_tokens=1, leave=lambda usage: ends.append("left"), void=lambda: ends.append("void")
-    )
+
+    def leave(usage: object) -> None:
+        ends.append("left")
+
+    spending = SimpleNamespace(prompt_tokens=1, leave=leave, void=lambda: ends.append("void"))
 
     async def leave_engine() -> None:
         raise end

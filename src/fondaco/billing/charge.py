@@ -49,6 +49,7 @@ class Charge:
         self._queue = queue
         self._option = FREELY
         self._ended = False
+        journal.pace.under_way += 1
 
     @property
     def currency(self) -> Currency:
@@ -112,12 +113,14 @@ class Charge:
         """Charge nothing."""
         if not self._ended:
             self._ended = True
+            self._journal.pace.under_way -= 1
             self._option.release(self.held, 0)
 
     def _end(self, bill: Bill, use: Use) -> Settlement | None:
         if self._ended:
             raise RuntimeError("a charge ends once")
         self._ended = True
+        self._journal.pace.under_way -= 1
         amounts: list[int] = [line.amount for line in bill]
         owed = sum(amounts)
         if self.walled:

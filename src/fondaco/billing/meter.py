@@ -68,4 +68,8 @@ class Meter:
         Raises RateLimitExceeded, and LedgerUnavailable where its cost could not be written down.
         """
         charge = self._ledger.charge(ticket, model.id)
-        return Metered(await self._limiter.admit(ticket, model.id, model.tier, tokens), charge)
+        try:
+            return Metered(await self._limiter.admit(ticket, model.id, model.tier, tokens), charge)
+        except BaseException:
+            charge.void()
+            raise

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from fondaco.billing.leases import Option
 from fondaco.billing.line import Bill, Currency
+from fondaco.billing.pace import Pace
 from fondaco.billing.store import LeasesLost
 from fondaco.billing.use import Use
 from fondaco.limits.ticket import Join
@@ -26,11 +27,6 @@ from fondaco.telemetry.logs import logger
 T = TypeVar("T")
 
 _log = logger(__name__)
-
-_CROWD = 4
-_PACE_SECONDS = 0.004
-"""A commit costs the interpreter, which two threads then share, as much as dozens of rows. Where requests come by many
-they wait these few milliseconds for each other; one that comes alone does not."""
 
 
 class Settlement:
@@ -168,6 +164,7 @@ class Journal:
         something, to see whether that is possible again.
         """
         self.writable = True
+        self.pace = Pace()
         self._database = database
         self._post = post
         self._posted = posted
@@ -182,23 +179,21 @@ class Journal:
         self._woken = False
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._not_before = 0
-        """In a crowd, when the next commit may begin, by the loop's clock."""
 
     def post(self, settlement: Settlement) -> None:
         """Write it with the next commit, or when that is possible again."""
         self._settlements.append(settlement)
         if self._task is None:
             self._start()
+        else:
+            self.pace.came(len(self._settlements))
 
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
         """Done when it is durable; or at once if nothing can be written now, for then it will be."""
         future = settlement.future = asyncio.get_running_loop().create_future()
         if not self.writable:
             future.set_result(None)
-        self._settlements.append(settlement)
-        if self._task is None:
-            self._start()
+        self.post(settlement)
         return future
 
     def add(self, entry: Entry) -> None:
@@ -228,12 +223,15 @@ class Journal:
         self._woken = True
         if self._task is None:
             self._start()
+        else:
+            self.pace.hurry()
 
     async def close(self, seconds: float) -> int:
         """Write what waits, for `seconds` at most while it cannot be; the number of settlements not written."""
         if self._task is not None:
             self._delay = self._retry_seconds
             self._hurry.set()
+            self.pace.hurry()
             await asyncio.wait([self._task], timeout=seconds)
         if (task := self._task) is not None:
             task.cancel()
@@ -253,8 +251,8 @@ class Journal:
                         await asyncio.wait_for(self._hurry.wait(), self._delay)
                     self._hurry.clear()
                     self._refuse_entries()
-                elif (early := self._not_before - asyncio.get_running_loop().time()) > 0:
-                    await asyncio.sleep(early)
+                elif not self._woken:
+                    await self.pace.gather(len(self._settlements))
                 await self._turn()
         finally:
             self._task = None
@@ -266,8 +264,7 @@ class Journal:
         entries, self._entries = self._entries, []
         if more is not None:
             entries.append(more)
-        if len(settlements) >= _CROWD:
-            self._not_before = asyncio.get_running_loop().time() + _PACE_SECONDS
+        self.pace.began(len(settlements))
         try:
             await self._database.write(lambda connection: self._write(connection, settlements, entries))
         except StoreError as error:

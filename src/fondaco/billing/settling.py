@@ -14,11 +14,11 @@ from typing import Generic, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from fondaco.billing.leases import Option
-from fondaco.billing.line import Bill, Currency
+from fondaco.billing.line import Bill
 from fondaco.billing.pace import Pace
 from fondaco.billing.store import LeasesLost
 from fondaco.billing.use import Use
-from fondaco.limits.ticket import Join
+from fondaco.limits.ticket import Ticket
 from fondaco.money import NanoUsd
 from fondaco.store.errors import StoreError
 from fondaco.store.interface import Store
@@ -33,58 +33,47 @@ class Settlement:
     """One request's bill, on its way into the books."""
 
     __slots__ = (
-        "account_id",
         "amount",
         "amounts",
         "bill",
-        "currency",
         "expired",
         "future",
-        "joins",
-        "key_id",
         "model_id",
         "option",
         "owed",
-        "request_id",
+        "ticket",
         "use",
     )
 
     def __init__(
         self,
-        account_id: str,
-        key_id: str,
-        request_id: str,
+        ticket: Ticket,
         model_id: str,
         option: Option,
         bill: Bill,
         amounts: Sequence[int],
         amount: int,
         use: Use,
-        joins: tuple[Join, ...],
     ) -> None:
-        self.account_id = account_id
-        self.key_id = key_id
-        self.request_id = request_id
+        self.ticket = ticket
         self.model_id = model_id
         self.option = option
-        self.currency: Currency = option.currency
         self.bill = bill
         self.owed = amounts
         """What each line of the bill is owed, within what was held."""
         self.amounts = amounts
         """What is charged for each line of the bill."""
-        self.amount = amount
+        self.amount = NanoUsd(amount)
         """Their sum."""
         self.use = use
-        self.joins = joins
         self.expired = False
         """What it had held was taken back from this process: it is charged what is still free."""
-        self.future: asyncio.Future[None] | None = None
+        self.future: asyncio.Future[NanoUsd] | None = None
 
     def cut(self, most: int) -> None:
         """Charge `most` of what is owed, the last lines less."""
         self.amounts = cut(self.owed, most)
-        self.amount = sum(self.amounts)
+        self.amount = NanoUsd(sum(self.amounts))
 
 
 def cut(amounts: Sequence[int], most: int) -> list[int]:
@@ -151,7 +140,7 @@ class Journal:
         database: Store,
         *,
         post: Callable[[Connection, Sequence[Settlement]], None],
-        posted: Callable[[Settlement], None],
+        posted: Callable[[Settlement], None] | None,
         rejected: Callable[[Settlement], None],
         entry: Callable[[], Entry | None],
         rejoin: Callable[[], Awaitable[None]],
@@ -188,11 +177,11 @@ class Journal:
         else:
             self.pace.came(len(self._settlements))
 
-    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
-        """Done when it is durable; or at once if nothing can be written now, for then it will be."""
+    def settle(self, settlement: Settlement) -> asyncio.Future[NanoUsd]:
+        """What is charged, when it is durable; or at once if nothing can be written now, for then it will be."""
         future = settlement.future = asyncio.get_running_loop().create_future()
         if not self.writable:
-            future.set_result(None)
+            future.set_result(settlement.amount)
         self.post(settlement)
         return future
 
@@ -290,17 +279,19 @@ class Journal:
         if settlements:
             self._post(connection, settlements)
             for settlement in settlements:
-                for join in settlement.joins:
-                    join(connection, NanoUsd(settlement.amount), settlement.currency)
+                for join in settlement.ticket.joins:
+                    join(connection, settlement.amount, settlement.option.currency)
         for entry in entries:
             entry.write(connection)
 
     def _done(self, settlements: Sequence[Settlement]) -> None:
+        if (posted := self._posted) is not None:
+            for settlement in settlements:
+                posted(settlement)
         for settlement in settlements:
-            self._posted(settlement)
             future = settlement.future
             if future is not None and not future.done():
-                future.set_result(None)
+                future.set_result(settlement.amount)
 
     def _can(self) -> None:
         if not self.writable:
@@ -317,7 +308,7 @@ class Journal:
         self._settlements[:0] = settlements
         for settlement in self._settlements:  # finished answers may go out: what they cost waits here
             if settlement.future is not None and not settlement.future.done():
-                settlement.future.set_result(None)
+                settlement.future.set_result(settlement.amount)
         for entry in entries:
             entry.failed(error)
         self._refuse_entries()

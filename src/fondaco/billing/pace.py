@@ -21,14 +21,14 @@ class Pace:
         self.under_way = 0
         """Requests that have neither been settled nor voided: those to wait for."""
         self._last = 0
-        self._not_before = 0.0
+        self._not_before = 0
         self._gathered: asyncio.Future[None] | None = None
 
     def began(self, settlements: int) -> None:
         """A commit of so many has begun: the next one is due some time after it, if they are a crowd."""
         crowd = settlements >= _CROWD
         self._last = settlements
-        self._not_before = asyncio.get_running_loop().time() + _LONGEST_SECONDS if crowd else 0.0
+        self._not_before = asyncio.get_running_loop().time() + _LONGEST_SECONDS if crowd else 0
 
     async def gather(self, waiting: int) -> None:
         """Return when the next commit should begin; so many settlements wait for it already."""

@@ -28,5 +28,4 @@ class SystemClock:
     def unix(self) -> int:
         return int(time.time())
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)

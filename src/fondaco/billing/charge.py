@@ -49,6 +49,7 @@ class Charge:
         self._queue = queue
         self._option = FREELY
         self._ended = False
+        journal.pace.under_way += 1
 
     @property
     def currency(self) -> Currency:
@@ -97,10 +98,7 @@ class Charge:
         It is durable then; while the database cannot be written, it will be. Cancelling the wait changes nothing.
         """
         settlement = self._end(bill, use)
-        if settlement is None:
-            return NanoUsd(0)
-        await self._journal.settle(settlement)
-        return NanoUsd(settlement.amount)
+        return NanoUsd(0) if settlement is None else await self._journal.settle(settlement)
 
     def settle_soon(self, bill: Bill, use: Use) -> None:
         """As `settle`, without waiting for it."""
@@ -112,12 +110,14 @@ class Charge:
         """Charge nothing."""
         if not self._ended:
             self._ended = True
+            self._journal.pace.under_way -= 1
             self._option.release(self.held, 0)
 
     def _end(self, bill: Bill, use: Use) -> Settlement | None:
         if self._ended:
             raise RuntimeError("a charge ends once")
         self._ended = True
+        self._journal.pace.under_way -= 1
         amounts: list[int] = [line.amount for line in bill]
         owed = sum(amounts)
         if self.walled:
@@ -125,22 +125,9 @@ class Charge:
             if owed > held:
                 amounts, owed = cut(amounts, held), int(held)
             self._option.release(held, owed)
-        ticket = self.ticket
-        if not bill and not ticket.joins:
+        if not bill and not self.ticket.joins:
             return None
-        caller = ticket.caller
-        return Settlement(
-            caller.account_id,
-            caller.key_id,
-            ticket.request_id,
-            self.model_id,
-            self._option,
-            bill,
-            amounts,
-            owed,
-            use,
-            ticket.joins,
-        )
+        return Settlement(self.ticket, self.model_id, self._option, bill, amounts, owed, use)
 
     def _choices(self) -> tuple[Sequence[Option], Sequence[Block]]:
         path = self._leases.path(self.ticket.caller)

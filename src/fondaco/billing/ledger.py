@@ -76,7 +76,7 @@ class Ledger:
         self._journal = Journal(
             database,
             post=self._post,
-            posted=self._posted,
+            posted=self._posted if prepaid else None,
             rejected=self._rejected,
             entry=self._round,
             rejoin=self._rejoin,
@@ -227,17 +227,16 @@ class Ledger:
 
     def _post(self, connection: Connection, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
-            if not self._leases.is_mine(settlement.option):
+            option = settlement.option
+            if option.blocks and not self._leases.is_mine(option):
                 settlement.expired = True
-                taken = store.take_expired(connection, settlement.option.wall_ids, sum(settlement.owed))
+                taken = store.take_expired(connection, option.wall_ids, sum(settlement.owed))
                 settlement.cut(taken)
         posting.post(connection, settlements, gateway_id=self._presence.id, book=self._book, now=self._now())
 
     def _posted(self, settlement: Settlement) -> None:
-        if self._prepaid:
-            self._known.spend(
-                settlement.account_id, settlement.currency, settlement.amount, settlement.option.until
-            )
+        account_id, option = settlement.ticket.caller.account_id, settlement.option
+        self._known.spend(account_id, option.currency, settlement.amount, option.until)
 
     def _rejected(self, settlement: Settlement) -> None:
         settlement.option.release(0, -settlement.amount)

@@ -12,7 +12,7 @@ from fondaco.money import NanoUsd
 Currency: TypeAlias = Literal["USD", "DIEM", "BUNDLED_CREDITS"]
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """`units` of `sku` at `price` nano-dollars for each `per` of them.
 
     Units are whole: tokens, characters, pictures, milliseconds. `per` is what the published price is for: 1,000,000
@@ -28,9 +28,10 @@ class Line(msgspec.Struct, frozen=True):
     def amount(self) -> NanoUsd:
         """What the line costs, rounded half-even; a bill's sum is the sum of its lines."""
         whole, rest = divmod(self.price * self.units, self.per)
-        twice = 2 * rest
-        if twice > self.per or (twice == self.per and whole % 2):
-            whole += 1
+        if rest:
+            twice = 2 * rest
+            if twice > self.per or (twice == self.per and whole % 2):
+                whole += 1
         return NanoUsd(whole)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from fondaco.billing.charge import Charge
 from fondaco.billing.ledger import Ledger
 from fondaco.billing.line import Bill
@@ -37,14 +39,14 @@ class Metered:
             self._admission.give_back()
             raise
 
-    async def grow(self, more: NanoUsd) -> bool:
+    def grow(self, more: NanoUsd) -> Awaitable[bool]:
         """Hold so much more; False where there is not so much."""
-        return await self._charge.grow(more)
+        return self._charge.grow(more)
 
-    async def settle(self, bill: Bill, use: Use, tokens: int = 0) -> NanoUsd:
-        """Write down what it cost; durable when this returns."""
+    def settle(self, bill: Bill, use: Use, tokens: int = 0) -> Awaitable[NanoUsd]:
+        """Write down what it cost; durable when that is known."""
         self._admission.used(tokens)
-        return await self._charge.settle(bill, use)
+        return self._charge.settle(bill, use)
 
     def settle_soon(self, bill: Bill, use: Use, tokens: int = 0) -> None:
         """The same for a client that has left: nobody waits for it, and nothing is lost."""
@@ -68,4 +70,8 @@ class Meter:
         Raises RateLimitExceeded, and LedgerUnavailable where its cost could not be written down.
         """
         charge = self._ledger.charge(ticket, model.id)
-        return Metered(await self._limiter.admit(ticket, model.id, model.tier, tokens), charge)
+        try:
+            return Metered(await self._limiter.admit(ticket, model.id, model.tier, tokens), charge)
+        except BaseException:
+            charge.void()
+            raise

@@ -14,10 +14,11 @@ from typing import Generic, Protocol, TypeVar
 from sqlalchemy import Connection
 
 from fondaco.billing.leases import Option
-from fondaco.billing.line import Bill, Currency
+from fondaco.billing.line import Bill
+from fondaco.billing.pace import Pace
 from fondaco.billing.store import LeasesLost
 from fondaco.billing.use import Use
-from fondaco.limits.ticket import Join
+from fondaco.limits.ticket import Ticket
 from fondaco.money import NanoUsd
 from fondaco.store.errors import StoreError
 from fondaco.store.interface import Store
@@ -27,68 +28,52 @@ T = TypeVar("T")
 
 _log = logger(__name__)
 
-_CROWD = 4
-_PACE_SECONDS = 0.004
-"""A commit costs the interpreter, which two threads then share, as much as dozens of rows. Where requests come by many
-they wait these few milliseconds for each other; one that comes alone does not."""
-
 
 class Settlement:
     """One request's bill, on its way into the books."""
 
     __slots__ = (
-        "account_id",
         "amount",
         "amounts",
         "bill",
-        "currency",
         "expired",
         "future",
-        "joins",
-        "key_id",
         "model_id",
         "option",
         "owed",
-        "request_id",
+        "ticket",
         "use",
     )
 
     def __init__(
         self,
-        account_id: str,
-        key_id: str,
-        request_id: str,
+        ticket: Ticket,
         model_id: str,
         option: Option,
         bill: Bill,
         amounts: Sequence[int],
         amount: int,
         use: Use,
-        joins: tuple[Join, ...],
     ) -> None:
-        self.account_id = account_id
-        self.key_id = key_id
-        self.request_id = request_id
+        self.ticket = ticket
         self.model_id = model_id
         self.option = option
-        self.currency: Currency = option.currency
         self.bill = bill
         self.owed = amounts
         """What each line of the bill is owed, within what was held."""
         self.amounts = amounts
         """What is charged for each line of the bill."""
-        self.amount = amount
+        self.amount = NanoUsd(amount)
         """Their sum."""
         self.use = use
-        self.joins = joins
         self.expired = False
         """What it had held was taken back from this process: it is charged what is still free."""
-        self.future: asyncio.Future[None] | None = None
+        self.future: asyncio.Future[NanoUsd] | None = None
 
     def cut(self, most: int) -> None:
         """Charge `most` of what is owed, the last lines less."""
         self.amounts = cut(self.owed, most)
-        self.amount = sum(self.amounts)
+        self.amount = NanoUsd(sum(self.amounts))
 
 
 def cut(amounts: Sequence[int], most: int) -> list[int]:
@@ -155,7 +140,7 @@ class Journal:
         database: Store,
         *,
         post: Callable[[Connection, Sequence[Settlement]], None],
-        posted: Callable[[Settlement], None],
+        posted: Callable[[Settlement], None] | None,
         rejected: Callable[[Settlement], None],
         entry: Callable[[], Entry | None],
         rejoin: Callable[[], Awaitable[None]],
@@ -168,6 +153,7 @@ class Journal:
         something, to see whether that is possible again.
         """
         self.writable = True
+        self.pace = Pace()
         self._database = database
         self._post = post
         self._posted = posted
@@ -182,23 +168,21 @@ class Journal:
         self._woken = False
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._not_before = 0
-        """In a crowd, when the next commit may begin, by the loop's clock."""
 
     def post(self, settlement: Settlement) -> None:
         """Write it with the next commit, or when that is possible again."""
         self._settlements.append(settlement)
         if self._task is None:
             self._start()
+        else:
+            self.pace.came(len(self._settlements))
 
-    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
-        """Done when it is durable; or at once if nothing can be written now, for then it will be."""
+    def settle(self, settlement: Settlement) -> asyncio.Future[NanoUsd]:
+        """What is charged, when it is durable; or at once if nothing can be written now, for then it will be."""
         future = settlement.future = asyncio.get_running_loop().create_future()
         if not self.writable:
-            future.set_result(None)
-        self._settlements.append(settlement)
-        if self._task is None:
-            self._start()
+            future.set_result(settlement.amount)
+        self.post(settlement)
         return future
 
     def add(self, entry: Entry) -> None:
@@ -228,12 +212,15 @@ class Journal:
         self._woken = True
         if self._task is None:
             self._start()
+        else:
+            self.pace.hurry()
 
     async def close(self, seconds: float) -> int:
         """Write what waits, for `seconds` at most while it cannot be; the number of settlements not written."""
         if self._task is not None:
             self._delay = self._retry_seconds
             self._hurry.set()
+            self.pace.hurry()
             await asyncio.wait([self._task], timeout=seconds)
         if (task := self._task) is not None:
             task.cancel()
@@ -253,8 +240,8 @@ class Journal:
                         await asyncio.wait_for(self._hurry.wait(), self._delay)
                     self._hurry.clear()
                     self._refuse_entries()
-                elif (early := self._not_before - asyncio.get_running_loop().time()) > 0:
-                    await asyncio.sleep(early)
+                elif not self._woken:
+                    await self.pace.gather(len(self._settlements))
                 await self._turn()
         finally:
             self._task = None
@@ -266,8 +253,7 @@ class Journal:
         entries, self._entries = self._entries, []
         if more is not None:
             entries.append(more)
-        if len(settlements) >= _CROWD:
-            self._not_before = asyncio.get_running_loop().time() + _PACE_SECONDS
+        self.pace.began(len(settlements))
         try:
             await self._database.write(lambda connection: self._write(connection, settlements, entries))
         except StoreError as error:
@@ -293,17 +279,19 @@ class Journal:
         if settlements:
             self._post(connection, settlements)
             for settlement in settlements:
-                for join in settlement.joins:
-                    join(connection, NanoUsd(settlement.amount), settlement.currency)
+                for join in settlement.ticket.joins:
+                    join(connection, settlement.amount, settlement.option.currency)
         for entry in entries:
             entry.write(connection)
 
     def _done(self, settlements: Sequence[Settlement]) -> None:
+        if (posted := self._posted) is not None:
+            for settlement in settlements:
+                posted(settlement)
         for settlement in settlements:
-            self._posted(settlement)
             future = settlement.future
             if future is not None and not future.done():
-                future.set_result(None)
+                future.set_result(settlement.amount)
 
     def _can(self) -> None:
         if not self.writable:
@@ -320,7 +308,7 @@ class Journal:
         self._settlements[:0] = settlements
         for settlement in self._settlements:  # finished answers may go out: what they cost waits here
             if settlement.future is not None and not settlement.future.done():
-                settlement.future.set_result(None)
+                settlement.future.set_result(settlement.amount)
         for entry in entries:
             entry.failed(error)
         self._refuse_entries()

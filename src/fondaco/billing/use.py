@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Use(msgspec.Struct, frozen=True):
+class Use(msgspec.Struct, frozen=True, gc=False):
     """Whole tokens and milliseconds; None where the request has no such thing."""
 
     prompt_tokens: int | None = None

@@ -16,9 +16,6 @@ from fondaco.money import NanoUsd
 _TYPE: Header = (b"x-ratelimit-type", b"user")
 """All rates are an account's."""
 
-_REQUESTS_LEFT: tuple[Header, ...] = tuple(
-    (b"x-ratelimit-remaining-requests", b"%d" % left) for left in range(1001)
-)
 _SECONDS_LEFT: tuple[Header, ...] = tuple(
     (b"x-ratelimit-reset-tokens", b"%d" % left) for left in range(WINDOW_SECONDS + 1)
 )
@@ -72,11 +69,7 @@ class LimitHeaders:
     def _add_rates(self, headers: list[Header], window: Window) -> None:
         headers += window.headers or self._lasting(window)
         left = window.requests_left
-        headers.append(
-            _REQUESTS_LEFT[left]
-            if 0 <= left < len(_REQUESTS_LEFT)
-            else (b"x-ratelimit-remaining-requests", b"%d" % max(0, left))
-        )
+        headers.append((b"x-ratelimit-remaining-requests", b"%d" % left if left > 0 else b"0"))
         if window.rate.tokens is None:
             return
         left = window.tokens_left

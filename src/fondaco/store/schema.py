@@ -148,7 +148,7 @@ transfers = Table(
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("execution_ms", BigInteger),
-    CheckConstraint("kind IN ('usage', 'credit', 'debit', 'grant', 'lapse')", name="kind"),
+    CheckConstraint("kind = 'usage' OR kind IN ('credit', 'debit', 'grant', 'lapse')", name="kind"),
     CheckConstraint("debit <> credit", name="two_books"),
     CheckConstraint("amount >= 0", name="amount"),
     Index("ix_transfers_account_id_at", "account_id", "at", "id", "currency"),
@@ -157,7 +157,8 @@ transfers = Table(
 """The ledger: each row takes `amount` nano-dollars from one book and puts it into another, and is never changed.
 
 Books of an account: `funds` (prepaid money), `tab` (what metered use has cost); and of the house: `sales`, `outside`.
-A usage row is one line of a bill: `units` at `price` nano-dollars for each `per` of them.
+A usage row is one line of a bill: `units` at `price` nano-dollars for each `per` of them. It is nearly every row, so
+`kind` is looked at for it first: SQLite builds a list to look something up in for each row anew.
 """
 
 usage_days = Table(

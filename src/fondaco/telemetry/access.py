@@ -68,12 +68,12 @@ class AccessLog:
 
 
 class _Lines:
-    """Notes to lines. What repeats from one to the next, the second and the route, is checked and written once."""
+    """Notes to lines. What repeats from one to the next, the time and the route, is checked and written once."""
 
     def __init__(self, form: Literal["text", "json"]) -> None:
         self._line = self._as_text if form == "text" else self._as_json
-        self._second = -1
-        self._time = ""
+        self._second = self._millisecond = -1
+        self._start = self._time = ""
         self._routes: dict[tuple[str, str, int, str | None], str] = {}
 
     def write(self, notes: list[_Note]) -> str:
@@ -95,10 +95,14 @@ class _Lines:
         )
 
     def _stamp(self, at: float) -> str:
-        second = int(at)
-        if second != self._second:
-            self._second, self._time = second, stamp(second)[:-4]
-        return f"{self._time}{int((at - second) * 1000):03d}Z"
+        millisecond = int(at * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second, self._start = second, stamp(second)[:-4]
+            self._time = f"{self._start}{rest:03d}Z"
+        return self._time
 
     def _route(self, method: str, path: str, status: int, model: str | None, template: str) -> str:
         key = (method, path, status, model)

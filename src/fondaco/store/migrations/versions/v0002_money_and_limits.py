@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.BigInteger),
         sa.Column("execution_ms", sa.BigInteger),
         sa.CheckConstraint(
-            "kind IN ('usage', 'credit', 'debit', 'grant', 'lapse')", name="ck_transfers_kind"
+            "kind = 'usage' OR kind IN ('credit', 'debit', 'grant', 'lapse')", name="ck_transfers_kind"
         ),
         sa.CheckConstraint("amount >= 0", name="ck_transfers_amount"),
         sa.CheckConstraint("debit <> credit", name="ck_transfers_two_books"),

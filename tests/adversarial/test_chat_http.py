@@ -350,6 +350,7 @@ def test_an_engine_killed_in_mid_stream_ends_with_the_error_event(gateway: Gatew
     assert ask(gateway, GOOD).status == 200
 
 
+@pytest.mark.long
 def test_a_silent_engine_is_a_timeout(gateway: Gateway, far: FakeEngine) -> None:
     left = len(far.left)
     far.answer = lambda seen: Answer([PART], hangs=True)

@@ -80,6 +80,7 @@ def test_a_tools_result_comes_back_as_an_answer_in_words(client: Client, coder_g
     assert "fog" in second["message"]["content"].lower()
 
 
+@pytest.mark.long
 def test_the_clients_own_accumulator_understands_streamed_calls(
     client: Client, tiny_gateway: Gateway
 ) -> None:

@@ -243,6 +243,7 @@ def test_a_tools_result_comes_back_as_an_answer_in_words(coder: OpenAI) -> None:
     assert second.choices[0].finish_reason == "stop"
 
 
+@pytest.mark.long
 def test_required_makes_parallel_calls(coder: OpenAI) -> None:
     asked = "What's the weather in Paris and in London? Call get_weather once for each city."
     answer = ask(coder, asked, tools=[WEATHER], tool_choice="required", max_tokens=160)
@@ -252,6 +253,7 @@ def test_required_makes_parallel_calls(coder: OpenAI) -> None:
     ]
 
 
+@pytest.mark.long
 def test_streamed_pieces_of_calls_add_up(coder: OpenAI) -> None:
     asked = "What's the weather in Paris and in London? Call get_weather once for each city."
     calls: dict[int, dict[str, str]] = {}
@@ -451,6 +453,7 @@ def test_a_prompt_beyond_the_context_is_told_as_openai_tells_it(tiny: OpenAI, st
 # Many at once, and clients that leave.
 
 
+@pytest.mark.long
 def test_many_at_once_each_get_their_own_answer(tiny: OpenAI) -> None:
     words = [f"word{number:02d}" for number in range(16)]
 

@@ -102,6 +102,7 @@ async def test_a_child_ends_within_two_seconds_of_its_killed_gateway(
         assert (await ask(lease))["status"] == 200
 
 
+@pytest.mark.long
 async def test_a_gateway_takes_the_place_of_a_killed_one(tmp_path: Path, weight: Path) -> None:
     model = model_of(weight)
     killed = await started_gateway(tmp_path, weight)
@@ -135,6 +136,7 @@ async def test_after_a_killed_child_the_next_lease_works(tmp_path: Path, weight:
             assert (await ask(lease))["status"] == 200
 
 
+@pytest.mark.long
 async def test_those_who_wait_when_the_engine_dies_are_served_by_the_next(
     tmp_path: Path, weight: Path
 ) -> None:

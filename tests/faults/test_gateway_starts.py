@@ -80,8 +80,8 @@ def test_a_data_directory_that_nobody_may_write_is_one_line(tmp_path: Path) -> N
     ("config", "told"),
     [
         ("[server]\ndrain_seconds = -1\n", ["server.drain_seconds", "-1"]),
-        ("[server]\nprot = 1\n", ["server.prot", "server.port"]),
-        ("[server\n", ["not valid TOML"]),
+        pytest.param("[server]\nprot = 1\n", ["server.prot", "server.port"], marks=pytest.mark.long),
+        pytest.param("[server\n", ["not valid TOML"], marks=pytest.mark.long),
         ("[models]\ndefault = 'no-such-model'\n", ["no-such-model"]),
         pytest.param("[severs]\nport = 1\n", ["severs"], marks=pytest.mark.long),
         pytest.param("[log]\nlevel = 'loud'\n", ["log.level", "loud"], marks=pytest.mark.long),
@@ -155,6 +155,7 @@ def test_offline_without_weights_it_starts_and_says_so(tmp_path: Path) -> None:
         assert (status, told["ready"]) == (503, False)
 
 
+@pytest.mark.long
 def test_offline_without_weights_a_chat_is_told_that_the_model_is_offline(tmp_path: Path) -> None:
     env = {"FONDACO_WEIGHTS__CACHE_DIR": str(tmp_path / "cache")}
     with running(tmp_path / "house", "--offline", env=env) as gateway:
@@ -175,6 +176,7 @@ def test_offline_a_model_asked_for_by_name_whose_weights_are_not_there_is_one_li
     assert "offline" in line
 
 
+@pytest.mark.long
 def test_a_dead_source_keeps_it_from_chat_and_from_nothing_else(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -132,6 +132,7 @@ def on_a_terminal(folder: Path, config: str, columns: int = 400) -> Iterator[Ter
         terminal.close()
 
 
+@pytest.mark.long
 def test_on_a_terminal_the_first_keys_are_shown_once_with_examples_that_work(
     tmp_path: Path, config: str
 ) -> None:

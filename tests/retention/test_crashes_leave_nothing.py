@@ -199,6 +199,7 @@ def test_leaky_loggers_are_caught(tmp_path: Path) -> None:
     assert {coat for name, _, coat in found if name == "answers"} == {"hex"}
 
 
+@pytest.mark.long
 def test_a_logger_that_tells_an_exceptions_text_is_caught(tmp_path: Path) -> None:
     source = (
         LEAKS[: LEAKS.index("Routes.find = overheard")]

@@ -76,7 +76,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("wall", ["key", "prepaid"])
+@pytest.mark.parametrize("wall", ["key", pytest.param("prepaid", marks=pytest.mark.long)])
 async def test_two_processes_admit_together_exactly_what_a_wall_covers(tmp_path: Path, wall: str) -> None:
     async with house(tmp_path, prepaid=wall == "prepaid") as it:
         await a_key(it.database, limits=SpendLimits("LIFETIME", usd=DOLLAR) if wall == "key" else None)

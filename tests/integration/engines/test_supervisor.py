@@ -96,6 +96,7 @@ async def test_no_web_page_can_read_its_answers_and_no_listing_is_served(
             assert status in (404, 501), path
 
 
+@pytest.mark.long
 async def test_a_prompts_cache_serves_its_own_account_and_no_other(
     supervisor: Supervisor, model: LocalModel
 ) -> None:
@@ -157,6 +158,7 @@ async def test_more_choices_than_slots_are_refused_at_their_field(
     assert refused.value.issues[0].path == ("n",)
 
 
+@pytest.mark.long
 async def test_an_engine_that_nobody_uses_is_unloaded_and_comes_back(
     tmp_path: Path, weight: Path, model: LocalModel
 ) -> None:
@@ -176,6 +178,7 @@ async def test_an_engine_that_nobody_uses_is_unloaded_and_comes_back(
             assert (await ask(lease))["status"] == 200
 
 
+@pytest.mark.long
 async def test_short_memory_ends_the_engine_idle_for_longest(
     tmp_path: Path, weight: Path, model: LocalModel
 ) -> None:

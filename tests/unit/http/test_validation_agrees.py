@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,7 @@ def test_what_the_decoder_refuses_has_an_issue_and_what_it_takes_has_none(value:
         assert find_issues(body, ChatRequest) == []
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(requests.map(msgspec.json.encode), st.data())
 def test_a_body_hurt_anywhere_is_read_or_refused_but_never_crashes(body: bytes, data: st.DataObject) -> None:

@@ -81,6 +81,7 @@ async def test_the_keep_alive_header_shortens_the_age(keep_alive: bytes, connect
         await relay.close()
 
 
+@pytest.mark.long
 async def test_a_connection_past_the_age_its_engine_promised_is_not_used() -> None:
     async with engine(answering(HI.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=2\r\n\r\n"))) as running:
         relay = RelayTransport()

@@ -84,8 +84,7 @@ class House:
 
     async def admitted(self) -> None:
         """One request, whose engine answers at once."""
-        caller = self.keys.recall(self.token)
-        assert caller is not None
+        caller = self.keys.recall(self.token) or await self.keys.authenticate(self.token)
         ticket = Ticket(caller, request_id())
         if (first := self.limiting.enter(ticket)) is not None:
             await first

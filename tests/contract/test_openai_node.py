@@ -91,6 +91,7 @@ def test_the_clients_own_accumulator_understands_streamed_calls(
     assert final["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.long
 def test_an_answer_fits_the_schema_that_was_given(client: Client, tiny_gateway: Gateway) -> None:
     answer = client(tiny_gateway, "schema")["choices"][0]
     assert answer["finish_reason"] == "stop"

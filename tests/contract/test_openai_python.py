@@ -277,12 +277,14 @@ def test_streamed_pieces_of_calls_add_up(coder: OpenAI) -> None:
     assert set(reasons[:-1]) == {None}
 
 
+@pytest.mark.long
 def test_auto_answers_in_words_when_no_tool_fits(coder: OpenAI) -> None:
     answer = ask(coder, "Hello! Who are you?", tools=[WEATHER])
     assert called(answer.choices[0].message) == []
     assert answer.choices[0].message.content
 
 
+@pytest.mark.long
 def test_required_calls_a_tool_whatever_the_model_would_say(tiny: OpenAI) -> None:
     tools = [WEATHER, CLOCK]
     answer = ask(
@@ -327,6 +329,7 @@ def test_parallel_calls_can_be_turned_off(tiny: OpenAI) -> None:
     assert len(called(answer.choices[0].message)) == 1
 
 
+@pytest.mark.long
 def test_the_clients_own_accumulator_understands_streamed_calls(tiny: OpenAI) -> None:
     with tiny.chat.completions.stream(
         model="default",
@@ -355,6 +358,7 @@ def test_an_answer_fits_the_schema_that_was_given(tiny: OpenAI) -> None:
     jsonschema_rs.validate(PET, json.loads(answer.choices[0].message.content))
 
 
+@pytest.mark.long
 def test_a_streamed_answer_fits_its_schema_too(tiny: OpenAI) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "pet", "schema": PET}}
     stream = ask(tiny, "Invent a pet, a dog.", response_format=form, max_tokens=120, stream=True)

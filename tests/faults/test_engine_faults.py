@@ -119,6 +119,7 @@ async def test_a_gateway_takes_the_place_of_a_killed_one(tmp_path: Path, weight:
         assert any("fondaco.engines.llama" in child.cmdline() for child in children())
 
 
+@pytest.mark.long
 async def test_after_a_killed_child_the_next_lease_works(tmp_path: Path, weight: Path) -> None:
     model = model_of(weight)
     async with supervising(tmp_path, weight) as supervisor:

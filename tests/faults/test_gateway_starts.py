@@ -59,23 +59,27 @@ def test_an_address_that_is_not_ours_is_one_line(tmp_path: Path) -> None:
     assert "192.0.2.1" in the_line(serve(tmp_path, "--host", "192.0.2.1", "--port", "0"))
 
 
+@pytest.mark.long
 def test_a_host_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     assert "no.such.host.invalid" in the_line(
         serve(tmp_path, "--host", "no.such.host.invalid", "--port", "0")
     )
 
 
+@pytest.mark.long
 def test_a_data_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, where a folder should be")
     assert str(tmp_path / "data") in the_line(serve(tmp_path, "--port", "0"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which nobody may write")
 def test_a_data_directory_that_nobody_may_write_is_one_line(tmp_path: Path) -> None:
     ended = serve(tmp_path, "--port", "0", "--data-dir", "/proc/self/fondaco")
     assert "/proc/self/fondaco" in the_line(ended)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "told"),
     [
@@ -114,11 +118,13 @@ def test_a_bad_admin_key_is_not_repeated(tmp_path: Path) -> None:
     assert "tooshort" not in line
 
 
+@pytest.mark.long
 def test_a_config_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.toml")
     assert missing in the_line(serve(tmp_path, "--port", "0", "--config", missing))
 
 
+@pytest.mark.long
 def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
     assert "no-such.gguf" in the_line(
         serve(tmp_path, "--port", "0", "--model", str(tmp_path / "no-such.gguf"), timeout=5)

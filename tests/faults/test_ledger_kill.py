@@ -117,6 +117,7 @@ async def check(tmp_path: Path, points: range) -> int:
     return reached
 
 
+@pytest.mark.long
 async def test_kill_at_a_few_points_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert await check(tmp_path, range(8, 15, 3)) == 3
 

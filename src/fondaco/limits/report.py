@@ -15,6 +15,7 @@ from fondaco.keys import times
 from fondaco.keys.caller import Caller
 from fondaco.keys.service import KeyService
 from fondaco.limits.refusals import API_TIER, Refusal, RefusalLog
+from fondaco.limits.ticket import Balances
 from fondaco.limits.tiers import Rate, rates
 from fondaco.limits.wire import (
     ApiTier,
@@ -28,16 +29,6 @@ from fondaco.limits.wire import (
 )
 from fondaco.models.model import Model
 from fondaco.money import NanoUsd
-
-
-class Balances(Protocol):
-    @property
-    def usd(self) -> NanoUsd: ...
-    @property
-    def diem(self) -> NanoUsd: ...
-    @property
-    def bundled(self) -> NanoUsd: ...
-
 
 BalancesT = TypeVar("BalancesT", bound=Balances, covariant=True)
 

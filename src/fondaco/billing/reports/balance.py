@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
+from fondaco.billing.balances import Balances
 from fondaco.billing.line import Currency
 from fondaco.billing.reports.wire import BalanceAmounts, BalanceAnswer, number
 from fondaco.money import NanoUsd
 
 _NONE = NanoUsd(0)
-
-
-class Balances(Protocol):
-    @property
-    def usd(self) -> NanoUsd: ...
-    @property
-    def diem(self) -> NanoUsd: ...
-    @property
-    def bundled(self) -> NanoUsd: ...
-    @property
-    def diem_allocation(self) -> NanoUsd: ...
 
 
 class BalanceReport:

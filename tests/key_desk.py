@@ -142,7 +142,7 @@ async def open_desk(
     far = Binding(base_url="http://127.0.0.1:9/v1")
     near = Binding(base_url="http://127.0.0.1:9/v1", privacy="private")
     bind = {PRIVATE_TEXT: near, ANONYMOUS_TEXT: far, ANONYMOUS_IMAGE: far}
-    registry = Registry(ModelSettings(bind=bind), Catalogue(), lambda _: False, True, False)
+    registry = Registry(ModelSettings(bind=bind), Catalogue(), lambda _: False, True, ())
     table = [*key_routes.routes(keys, wallets, usage), *model_routes.routes(ModelsService(registry))]
     desk = Desk(keys, accounts, database, Edge(Routes(table), keys, logger("fondaco.http")), clock)
     desk.account = (await accounts.ensure()).id

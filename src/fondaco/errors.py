@@ -4,6 +4,8 @@
     ├── InvalidRequest            400  one or more fields are wrong; carries issues with paths
     │   └── ModelNotText          400  `model` absent or not a string
     ├── MalformedJson             400
+    ├── MalformedForm             400
+    ├── InvalidAudioFormat        400
     ├── ContextExceeded           400  the OpenAI-shaped body
     ├── UpstreamRefused           400  an engine found fault with the request
     ├── KeyNotFound               400
@@ -23,15 +25,19 @@
     ├── PayloadTooLarge           413
     ├── UnsupportedContentType    415
     ├── ContentPolicy             422
+    ├── AudioNotProcessed         422
     ├── ModelOverloaded           429
     ├── RateLimitExceeded         429  with Retry-After
     │   └── TooManyFailures       429
     ├── InferenceFailed           500
+    ├── PageUnavailable           500
     ├── UpstreamFailed            502
+    │   └── TranscriptionFailed   502
     ├── ModelOffline              503
     │   ├── ModelLoading          503  with Retry-After and how far it is
     │   └── ModelAtCapacity       503
     ├── LedgerUnavailable         503
+    ├── SearchUnavailable         503
     └── RequestTimeout            504
 
 `message` is what the caller reads and may repeat what the caller sent; `str()` of an error is its code alone,
@@ -104,6 +110,20 @@ class MalformedJson(FondacoError):
     default = "Invalid JSON request"
 
 
+class MalformedForm(FondacoError):
+    status = 400
+    code = "INVALID_REQUEST"
+    default = "Invalid form request"
+
+
+class InvalidAudioFormat(FondacoError):
+    """The file is not audio of a kind that is read, whatever its name says."""
+
+    status = 400
+    code = "INVALID_AUDIO_FORMAT"
+    default = "Invalid audio format"
+
+
 class ContextExceeded(FondacoError):
     """The prompt, or the prompt and completion asked for, do not fit the model."""
 
@@ -120,6 +140,14 @@ class UpstreamRefused(FondacoError):
     status = 400
     code = "INVALID_REQUEST"
     default = "The model refused the request"
+
+    def __init__(
+        self, message: str | None = None, *, param: str | None = None, reason: str | None = None
+    ) -> None:
+        """`param` is the field that the engine finds at fault, and `reason` its own code for why."""
+        super().__init__(message)
+        self.param = param
+        self.reason = reason
 
 
 class KeyNotFound(FondacoError):
@@ -241,6 +269,14 @@ class ContentPolicy(FondacoError):
     default = "Your prompt violates the content policy of Venice.ai or the model provider"
 
 
+class AudioNotProcessed(FondacoError):
+    """The file is audio, and cannot be transcribed."""
+
+    status = 422
+    code = "ASR_UPSTREAM_VALIDATION_FAILED"
+    default = "The audio could not be processed for transcription."
+
+
 class ModelOverloaded(FondacoError):
     status = 429
     code = "MODEL_OVERLOADED"
@@ -263,10 +299,22 @@ class InferenceFailed(FondacoError):
     default = "Inference processing failed"
 
 
+class PageUnavailable(FondacoError):
+    """A page of the web could not be fetched, or has nothing to be read."""
+
+    status = 500
+    code = "PAGE_UNAVAILABLE"
+    default = "The page could not be fetched."
+
+
 class UpstreamFailed(FondacoError):
     status = 502
     code = "UPSTREAM_FAILED"
     default = "The model's engine gave no usable answer. Please try again."
+
+
+class TranscriptionFailed(UpstreamFailed):
+    code = "ASR_UPSTREAM_FAILED"
 
 
 class ModelOffline(FondacoError):
@@ -291,6 +339,14 @@ class LedgerUnavailable(FondacoError):
     status = 503
     code = "LEDGER_UNAVAILABLE"
     default = "Usage cannot be recorded at the moment. Please try again later."
+
+
+class SearchUnavailable(FondacoError):
+    """Nobody who searches has answered."""
+
+    status = 503
+    code = "SEARCH_UNAVAILABLE"
+    default = "No search provider answered."
 
 
 class RequestTimeout(FondacoError):

@@ -9,8 +9,8 @@ from fondaco.engines.lease import EngineState, Lease, LocalModel
 from fondaco.engines.supervisor import Supervisor
 from fondaco.engines.weights import Progress, Weight, WeightStore, pinned, weight_of
 from fondaco.errors import ModelOffline
-from fondaco.models.serving import LocalServing
-from fondaco.settings import GgufModel, ModelSettings
+from fondaco.models.serving import File, LocalServing, OwnFile
+from fondaco.settings import ModelSettings
 from fondaco.upstream.transport import Target
 
 
@@ -18,8 +18,9 @@ class LocalModels:
     """Joins models, weights and engines, which know nothing of each other."""
 
     def __init__(self, settings: ModelSettings, weights: WeightStore) -> None:
-        self._settings = settings
         self._weights = weights
+        own = (*settings.gguf.values(), *settings.embedding.values())
+        self._hashes = {each.path: each.sha256 for each in own}
         self._models: dict[str, LocalModel] = {}
         self._targets: dict[str, Target] = {}
         """Where each model's engine was when it was last leased."""
@@ -35,16 +36,11 @@ class LocalModels:
         return known
 
     def has_weight(self, name: str) -> bool:
-        """Whether a pinned weight, or a GGUF file of the settings by its path, is there and whole."""
-        weight = pinned().get(name)
-        if weight is None:
-            weight = next((own for own in self._own() if own.name == name), None)
-            if weight is None and name.startswith("hf:"):
-                weight = weight_of(name, None)
-        return weight is not None and self._weights.find(weight) is not None
+        """Whether a pinned weight, or a file of the user's by its path or `hf:` name, is there and whole."""
+        return self._weights.find(self._weight(name)) is not None
 
-    def _own(self) -> list[Weight]:
-        return [weight_of(gguf.path, gguf.sha256) for gguf in self._settings.gguf.values()]
+    def _weight(self, name: str) -> Weight:
+        return pinned().get(name) or weight_of(name, self._hashes.get(name))
 
     def is_here(self, model_id: str) -> bool:
         """Whether all of a model's weights are there."""
@@ -84,8 +80,14 @@ class LocalModels:
 
 def local_model(model_id: str, serving: LocalServing) -> LocalModel:
     """The weights that a local serving stands for. Raises WeightError for a reference that is none."""
-    weight = serving.weight
-    if isinstance(weight, GgufModel):
-        mmproj = weight_of(weight.mmproj, weight.mmproj_sha256) if weight.mmproj else None
-        return LocalModel(id=model_id, weight=weight_of(weight.path, weight.sha256), mmproj=mmproj)
-    return LocalModel(id=model_id, weight=pinned()[weight])
+    return LocalModel(
+        id=model_id,
+        weight=_weight_of(serving.weight),
+        parts=tuple((role, _weight_of(file)) for role, file in serving.parts),
+        engine=serving.engine,
+        options=serving.options,
+    )
+
+
+def _weight_of(file: File) -> Weight:
+    return weight_of(file.path, file.sha256) if isinstance(file, OwnFile) else pinned()[file]

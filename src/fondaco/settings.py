@@ -69,6 +69,10 @@ class ModelSettings(Section):
     """Names of models that are not bound here are answered by a local model, whose true id the answer names."""
     gguf: dict[str, GgufModel] = Field(default_factory=dict)
     """Your own GGUF files, by the id they are to have in `/models`."""
+    transcription: dict[str, TranscriptionModel] = Field(default_factory=dict)
+    """Your own transcription models, by the id they are to have in `/models`."""
+    embedding: dict[str, EmbeddingModel] = Field(default_factory=dict)
+    """Your own embedding models, by the id they are to have in `/models`."""
     bind: dict[str, Binding] = Field(default_factory=dict)
     """Models served by another OpenAI-speaking server, by the id they are to have in `/models`."""
 
@@ -99,7 +103,7 @@ class ModelFacts(Section):
     tier: Literal["XS", "S", "M", "L"] | None = None
     """Its row in the table of rate limits. Unset: the catalogue's for an id that it knows, else `L`."""
     input_usd: str | None = None
-    """Price of a million prompt tokens in dollars, as decimal text."""
+    """Price of a million prompt tokens (of characters for a speech model) in dollars, as decimal text."""
     output_usd: str | None = None
     """Price of a million completion tokens in dollars, as decimal text."""
     cache_input_usd: str | None = None
@@ -117,7 +121,51 @@ class GgufModel(ModelFacts):
     """Expected hash of the projector."""
 
 
+class TranscriptionModel(Section):
+    path: str
+    """A folder with a Whisper model in CTranslate2's form, or `hf:owner/repo` on a model hub."""
+    files: tuple[str, ...] = ("config.json", "tokenizer.json", "vocabulary.json", "preprocessor_config.json")
+    """What is in the folder beside `model.bin`. Older models have `vocabulary.txt` and no `preprocessor_config.json`."""
+    name: str | None = None
+    """Display name."""
+    second_usd: str | None = None
+    """Price of a second of audio in dollars, as decimal text. Unset: the catalogue's for an id that it knows, else 0.0001."""
+
+
+class EmbeddingModel(Section):
+    path: str
+    """An ONNX file's path, or `hf:owner/repo/dir/model.onnx` on a model hub."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Expected hash. Checked after a fetch when given."""
+    tokenizer: str
+    """Path or hub name of its `tokenizer.json`."""
+    data: tuple[str, ...] = ()
+    """Paths or hub names of the files that hold its weights, where the ONNX file has them outside (`model.onnx_data`)."""
+    dimensions: int = Field(ge=1)
+    """Numbers in a vector."""
+    custom_dimensions: bool = False
+    """Its vectors may be cut to fewer dimensions."""
+    max_tokens: int = Field(default=512, ge=8)
+    """Tokens that it reads at once."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """How tokens become one vector: their mean, the first one, or the last."""
+    prefix: str = ""
+    """Put before every text, for models that were taught so."""
+    name: str | None = None
+    """Display name."""
+    input_usd: str | None = None
+    """Price of a million tokens in dollars, as decimal text. Unset: the catalogue's for an id that it knows, else 0.15."""
+
+
 class Binding(ModelFacts):
+    type: Literal["text", "tts", "asr", "embedding"] | None = None
+    """What kind of model it is. Unset: the catalogue's for an id that it knows, else `text`."""
+    voices: tuple[str, ...] = ()
+    """Voices of a speech model."""
+    dimensions: int | None = Field(default=None, ge=1)
+    """Numbers in a vector of an embedding model."""
+    second_usd: str | None = None
+    """Price in dollars of a second of audio for a transcription model, as decimal text."""
     base_url: str = Field(pattern="^https?://")
     """Where the server's OpenAI paths begin, such as `http://10.0.0.5:8000/v1`."""
     upstream_model: str | None = None
@@ -182,7 +230,10 @@ class ContractSettings(Section):
 
 class PromptSettings(Section):
     system: str | None = None
-    """Replaces the built-in default system prompt. Empty text turns it off for all."""
+    """Replaces the built-in default system prompts. Empty text turns them off for all."""
+    by_model: dict[str, str] = Field(default_factory=dict)
+    """System prompts for some models, by id or pattern (`qwen*`); the first that fits goes before all others. Empty
+    text turns it off for those."""
 
 
 class BillingSettings(Section):
@@ -200,6 +251,57 @@ class LimitSettings(Section):
     """Multiplies every rate limit; 0 lifts them all."""
     abuse_failures: int = Field(default=20, ge=0, le=1_000_000)
     """A key with more failed requests than this in 30 s is refused for 30 s; 0 turns that off."""
+
+
+class NetSettings(Section):
+    """What holds for pages and media that callers name by a URL."""
+
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts (`wiki.example`) or places (`10.0.0.7:8080`) that may be fetched from though their addresses are private."""
+    ports: tuple[int, ...] = (80, 443)
+    """Ports that may be fetched from."""
+    max_bytes: int = Field(default=25 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    """Largest page or file, as it comes and as it is unpacked."""
+    seconds: float = Field(default=20, gt=0, le=300)
+    """How long one may take, redirects included."""
+
+
+class SearchSettings(Section):
+    providers: tuple[Literal["searxng", "brave", "tavily", "ddgs"], ...] = ("ddgs",)
+    """Who searches the web: `searxng`, `brave`, `tavily`, `ddgs`, asked in turn until one has results. Empty: nobody, and
+    only the local index is searched."""
+    searxng_url: str | None = Field(default=None, pattern="^https?://")
+    """Where your SearXNG stands, such as `http://127.0.0.1:8888`. It must allow the format `json`."""
+    brave_url: str = Field(default="https://api.search.brave.com/res/v1/web/search", pattern="^https?://")
+    """Brave's web search API."""
+    brave_key_env: str = "BRAVE_API_KEY"
+    """Environment variable that holds the key for Brave."""
+    tavily_url: str = Field(default="https://api.tavily.com/search", pattern="^https?://")
+    """Tavily's search API."""
+    tavily_key_env: str = "TAVILY_API_KEY"
+    """Environment variable that holds the key for Tavily."""
+    safe_search: Literal["off", "moderate", "strict"] = "moderate"
+    """How much the providers leave out."""
+    language: str | None = Field(default=None, pattern="^[a-z]{2}(-[A-Z]{2})?$")
+    """Language, and country, of results, such as `de-CH`. Unset: the provider's own."""
+    max_results: int = Field(default=10, ge=1, le=20)
+    """Results of a search for which the caller names no limit."""
+    seconds: float = Field(default=10, gt=0, le=60)
+    """How long a provider may take."""
+    embedding: str = "all-minilm-l6-v2"
+    """Embedding model that compares meanings, for the local index and for the order of results. Empty: words alone."""
+    scraper: Literal["direct", "firecrawl"] = "direct"
+    """Who reads pages: this server, or Firecrawl."""
+    firecrawl_url: str = Field(default="https://api.firecrawl.dev", pattern="^https?://")
+    """Where Firecrawl stands."""
+    firecrawl_key_env: str = "FIRECRAWL_API_KEY"
+    """Environment variable that holds the key for Firecrawl."""
+
+    @model_validator(mode="after")
+    def _searxng_is_somewhere(self) -> Self:
+        if "searxng" in self.providers and self.searxng_url is None:
+            raise ValueError("the provider searxng needs searxng_url")
+        return self
 
 
 class KeySettings(Section):
@@ -244,6 +346,8 @@ class Settings(BaseSettings):
     billing: BillingSettings = BillingSettings()
     limits: LimitSettings = LimitSettings()
     keys: KeySettings = KeySettings()
+    net: NetSettings = NetSettings()
+    search: SearchSettings = SearchSettings()
 
     @classmethod
     def settings_customise_sources(

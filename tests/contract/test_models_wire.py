@@ -41,7 +41,7 @@ def everything() -> Registry:
     """A registry in which every model of the catalogue is bound."""
     far = Binding(base_url="http://127.0.0.1:9/v1")
     bind = {model_id: far for kind in MODEL_TYPES for model_id in CATALOGUE.of_type(kind)}
-    return Registry(ModelSettings(bind=bind), CATALOGUE, lambda _: True, False, True)
+    return Registry(ModelSettings(bind=bind), CATALOGUE, lambda _: True, False, {"text"})
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_the_mapping_is_the_missions_when_everything_is_bound(service: ModelsSer
 
 def test_an_answer_is_made_once_and_again_after_a_refresh() -> None:
     there: set[str] = set()
-    registry = Registry(ModelSettings(), CATALOGUE, there.__contains__, False, True)
+    registry = Registry(ModelSettings(), CATALOGUE, there.__contains__, False, {"text"})
     service = ModelsService(registry)
     before = service.models("text")
     assert service.models("text") is before

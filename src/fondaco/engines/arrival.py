@@ -49,12 +49,14 @@ class Arrival:
     def fetching(self) -> bool:
         return self._task is not None
 
-    def paths(self) -> tuple[Path, Path | None] | None:
-        """Paths of model and projector once all is here."""
-        found = [self._weights.find(weight) for weight in self._model.weights]
-        if (model := found[0]) is None or None in found:
-            return None
-        return model, found[1] if len(found) > 1 else None
+    def paths(self) -> dict[str, Path] | None:
+        """Paths by role once all is here."""
+        paths: dict[str, Path] = {}
+        for role, weight in self._model.files.items():
+            if (path := self._weights.find(weight)) is None:
+                return None
+            paths[role] = path
+        return paths
 
     async def wait(self, *, patient: bool) -> None:
         """Wait until all is here. Unless `patient`, raises ModelLoading as soon as it is clear that it takes too long.

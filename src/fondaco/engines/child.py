@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -43,8 +42,6 @@ SENTENCES: Mapping[FailureKind, str] = {
 }
 
 STOP_SECONDS = 3.0
-
-COMMAND: tuple[str, ...] = (sys.executable, "-m", "fondaco.engines.llama")
 
 # The first that is found in a line decides, so the more telling ones stand first.
 _KNOWN_LINES: tuple[tuple[bytes, FailureKind], ...] = (
@@ -98,7 +95,7 @@ class Child:
         """The last failure it was seen to suffer."""
 
     @classmethod
-    async def spawn(cls, launch: Launch, command: Sequence[str] = COMMAND) -> Child:
+    async def spawn(cls, launch: Launch, command: Sequence[str]) -> Child:
         """Raises StartFailed when there is no such program or no process to be had."""
         try:
             process = await asyncio.create_subprocess_exec(

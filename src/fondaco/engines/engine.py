@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from fondaco.engines import machine
 from fondaco.engines.arrival import Arrival
 from fondaco.engines.backoff import BackOff
 from fondaco.engines.child import SENTENCES, Child, StartFailed, new_key
+from fondaco.engines.kinds import KINDS
 from fondaco.engines.launch import Launch
 from fondaco.engines.lease import EngineState, Lease, LocalModel, Weights
-from fondaco.engines.memory import footprint
 from fondaco.engines.room import Room
 from fondaco.engines.rundir import RunDir
 from fondaco.engines.slots import EngineGone, Grant, SlotTable
@@ -79,16 +79,19 @@ class Engine:
         rundir: RunDir,
         clock: Clock,
         log: BoundLogger,
-        command: Sequence[str],
+        command: Sequence[str] | None,
     ) -> None:
         self.model = model
         self.last_used = clock.monotonic()
         self._settings = settings
+        self._kind = KINDS[model.engine]
+        self._slots = self._kind.slots or settings.slots
+        self._pool = settings.context_tokens if model.engine == "text" else 0
         self._room = room
         self._rundir = rundir
         self._clock = clock
         self._log = log.bind(model=model.id)
-        self._command = tuple(command)
+        self._command = tuple(command or self._kind.command)
         self._arrival = Arrival(model, weights, wait_seconds, clock, self._log)
         self._backoff = BackOff(clock)
         self._why = ""
@@ -123,7 +126,7 @@ class Engine:
     @asynccontextmanager
     async def lease(self, account: str, tokens: int, choices: int) -> AsyncGenerator[Lease]:
         """See `Supervisor.lease`."""
-        slots = self._settings.slots
+        slots = self._slots
         if not 1 <= choices <= slots:
             raise errors.InvalidRequest.at(
                 "n", message=f"Number must be between 1 and {slots} for this model", code="too_big"
@@ -221,16 +224,15 @@ class Engine:
             await asyncio.shield(self._stopping)
         if (paths := self._arrival.paths()) is None:
             raise errors.ModelOffline
-        model, mmproj = paths
-        pool = self._settings.context_tokens
+        pool = self._pool
         try:
-            need = await asyncio.to_thread(footprint, model, mmproj, pool)
+            need = await asyncio.to_thread(self._kind.footprint, paths, pool)
         except OSError:
             raise errors.ModelOffline from None
         began = self._clock.monotonic()
         async with self._room.promise(need, self.model.id):
             try:
-                child, context = await self._spawn(model, mmproj)
+                child, context = await self._spawn(paths)
             except StartFailed as failed:
                 self._backoff.failed()
                 self._why = f"The model {self.model.id} could not be started: {SENTENCES[failed.kind]}."
@@ -240,19 +242,21 @@ class Engine:
         now = self._clock.monotonic()
         self._context = context
         self.last_used = now
-        slots = SlotTable(self._settings.slots, max(pool, context), context)
+        slots = SlotTable(self._slots, max(pool, context), context)
         run = self._run = _Run(child, context, slots, now, self._watch)
         self._log.info("engine.ready", seconds=round(now - began, 2), context_tokens=context, pid=child.pid)
         return run
 
-    async def _spawn(self, model: Path, mmproj: Path | None) -> tuple[Child, int]:
+    async def _spawn(self, paths: Mapping[str, Path]) -> tuple[Child, int]:
         settings = self._settings
         launch = Launch(
-            model=str(model),
-            mmproj=None if mmproj is None else str(mmproj),
+            model=str(paths["model"]),
+            files={role: str(path) for role, path in paths.items() if role != "model"},
+            options=dict(self.model.options),
+            name=self.model.id,
             key=new_key(),
-            context_tokens=settings.context_tokens,
-            slots=settings.slots,
+            context_tokens=self._pool,
+            slots=self._slots,
             threads=settings.threads or machine.cores(),
             gpu_layers=settings.gpu_layers,
             socket=self._rundir.new_socket(),
@@ -264,7 +268,7 @@ class Engine:
             child.kill()
             await child.stop()
             raise
-        return child, context or settings.context_tokens
+        return child, context or self._pool
 
     def _started(self, task: asyncio.Task[_Run]) -> None:
         self._starting = None

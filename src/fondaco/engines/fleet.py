@@ -33,7 +33,7 @@ class Fleet:
         clock: Clock,
         log: BoundLogger,
         available: Callable[[], int],
-        command: Sequence[str],
+        command: Sequence[str] | None,
     ) -> None:
         self._settings = settings
         self._rundir = rundir

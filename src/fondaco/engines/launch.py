@@ -5,21 +5,27 @@ from __future__ import annotations
 import msgspec
 
 
-class Launch(msgspec.Struct, frozen=True):
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """One JSON line on the child's stdin. It stays open after it: its end means that the gateway is gone."""
 
     model: str
-    """Path of the weight."""
-    key: str
-    """The bearer key that guards every route but `/health`; made anew at each start."""
-    context_tokens: int
-    slots: int
+    """Path of the main weight."""
+    files: dict[str, str] = {}
+    """Paths of the other files that the engine needs, by their role."""
+    options: dict[str, str] = {}
+    """What else the engine is to know of its model."""
+    name: str = ""
+    """The model's id."""
+    key: str = ""
+    """The bearer key that guards every route but `/health`; made anew at each start. Empty: no key is asked for."""
     threads: int
-    mmproj: str | None = None
-    """Path of the projector of a model that sees."""
+    slots: int = 1
+    """Requests that it is given at once."""
+    context_tokens: int = 0
+    """Tokens that a text engine's slots share."""
+    gpu_layers: int = 0
     socket: str | None = None
     """Path of the Unix socket to listen on; without one, a free loopback port is taken."""
-    gpu_layers: int = 0
 
     def __repr__(self) -> str:
         return "Launch()"

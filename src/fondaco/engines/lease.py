@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from fondaco.engines.kinds import EngineKind
 from fondaco.engines.weights.progress import Progress
 from fondaco.engines.weights.weight import Weight
 from fondaco.upstream.transport import Target
@@ -21,12 +22,20 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     id: str
     weight: Weight
-    mmproj: Weight | None = None
-    """The projector of a model that sees."""
+    parts: tuple[tuple[str, Weight], ...] = ()
+    """Further files that it needs, by what they are to its engine: a projector, a tokenizer."""
+    engine: EngineKind = "text"
+    options: tuple[tuple[str, str], ...] = ()
+    """What its engine is to know of it."""
+
+    @property
+    def files(self) -> dict[str, Weight]:
+        """All its files by role; the main one is `model`."""
+        return {"model": self.weight, **dict(self.parts)}
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        return (self.weight,) if self.mmproj is None else (self.weight, self.mmproj)
+        return tuple(self.files.values())
 
 
 class Lease:

@@ -14,7 +14,6 @@ from pathlib import Path
 from fondaco import errors
 from fondaco.clock import Clock, SystemClock
 from fondaco.engines import machine
-from fondaco.engines.child import COMMAND
 from fondaco.engines.fleet import Fleet
 from fondaco.engines.lease import Engines, EngineState, Lease, LocalModel, Weights
 from fondaco.engines.rundir import UNIX_SOCKETS, RunDir
@@ -43,7 +42,7 @@ class Supervisor:
         log: BoundLogger,
         clock: Clock | None = None,
         available: Callable[[], int] = machine.available_memory,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] | None = None,
     ) -> None:
         """`wait_seconds` is how long a request waits for weights on their way; `command` starts a child."""
         self._settings = engines
@@ -53,7 +52,7 @@ class Supervisor:
         self._log = log
         self._clock: Clock = clock or SystemClock()
         self._available = available
-        self._command = tuple(command)
+        self._command = command
         self._engines: Engines | None = None
         self._door: Door | None = None
         self._settling = asyncio.Lock()

@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from fondaco.engines.kinds import EngineKind
 from fondaco.models.model import (
     MODEL_TYPES,
     Capabilities,
@@ -31,7 +32,7 @@ from fondaco.money import NanoUsd, from_decimal
 CREATED_UNKNOWN = 1_769_644_800
 """2026-01-29, the day of the contract these tables describe, where a model's own date is not known."""
 
-_TIERS: Mapping[ModelType, Tier] = {
+TIERS: Mapping[ModelType, Tier] = {
     "asr": "audio",
     "embedding": "embedding",
     "image": "image",
@@ -56,10 +57,19 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     model: Model
     weight: str
+    """Name of its main file in the weight store."""
     preference: int
-    """Of those whose weights are there, the highest is the default."""
+    """Of those of a type whose weights are there, the highest is the default and stands in for others."""
     fetched_first: bool
     """The one that is fetched when no weight is there."""
+    engine: EngineKind = "text"
+    parts: tuple[tuple[str, str], ...] = ()
+    """Further files by what they are to the engine."""
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weight, *(name for _, name in self.parts))
 
 
 class Catalogue:
@@ -89,7 +99,7 @@ class Catalogue:
 
     @property
     def local(self) -> tuple[LocalModel, ...]:
-        """Text models that run here, the preferred first."""
+        """Models that run here, the preferred of each type first."""
         if self._local is None:
             self._local = self._read_local()
         return self._local
@@ -116,11 +126,21 @@ class Catalogue:
 
     def _read_local(self) -> tuple[LocalModel, ...]:
         file = "local.toml"
-        rows = self._read(file, _LocalTable).model
-        models = _by_id(file, [_model(file, "text", row) for row in rows])
+        table = self._read(file, _LocalTable)
+        models = dict(_by_id(file, [_model(file, row.type, row) for row in table.model]))
+        for known in table.known:
+            models[known.id] = self.of_type(known.type)[known.id]
         return tuple(
-            LocalModel(models[row.id], row.weight, row.preference, row.fetched_first)
-            for row in sorted(rows, key=lambda row: -row.preference)
+            LocalModel(
+                models[row.id],
+                row.weight,
+                row.preference,
+                row.fetched_first,
+                row.engine,
+                tuple(row.parts.items()),
+                tuple(row.options.items()),
+            )
+            for row in sorted((*table.model, *table.known), key=lambda row: -row.preference)
         )
 
     def _read_names(self, file: str) -> Mapping[str, Mapping[str, str]]:
@@ -159,6 +179,23 @@ class _LocalRow(_Row, kw_only=True):
     weight: str
     preference: int
     fetched_first: bool = False
+    type: ModelType = "text"
+    engine: EngineKind = "text"
+    parts: dict[str, str] = {}
+    options: dict[str, str] = {}
+
+
+class _KnownRow(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A model of the catalogue that runs here itself: its facts are the catalogue's."""
+
+    id: str
+    type: ModelType
+    engine: EngineKind
+    weight: str
+    parts: dict[str, str] = {}
+    options: dict[str, str] = {}
+    preference: int
+    fetched_first: bool = False
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,6 +204,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True):
 
 class _LocalTable(msgspec.Struct, forbid_unknown_fields=True):
     model: list[_LocalRow]
+    known: list[_KnownRow] = []
 
 
 def _by_id(file: str, models: list[Model]) -> Mapping[str, Model]:
@@ -193,7 +231,7 @@ def _model(file: str, kind: ModelType, row: _Row) -> Model:
         description=row.description,
         created=row.created,
         privacy=row.privacy,
-        tier=row.tier or _TIERS[kind],
+        tier=row.tier or TIERS[kind],
         pricing=pricing,
         source=row.source,
         beta=row.beta,

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
+from functools import partial
 
 import msgspec
 
+from fondaco.engines.kinds import EngineKind
 from fondaco.errors import ModelNotFound, ModelOffline
 from fondaco.models import suffix as suffixes
 from fondaco.models.catalogue import Catalogue
 from fondaco.models.model import Model
 from fondaco.models.serving import (
     FactsError,
+    File,
     LocalServing,
+    OwnFile,
     Served,
+    Serving,
     serve_bound,
+    serve_embedding,
     serve_gguf,
     serve_local,
+    serve_transcription,
     with_context,
     with_web_search,
 )
@@ -62,14 +69,15 @@ class Registry:
         catalogue: Catalogue,
         has_weight: Callable[[str], bool],
         offline: bool,
-        local_runtime: bool,
+        runtimes: Collection[EngineKind],
         *,
         context_tokens: int = 32_768,
         context_of: Callable[[str], int | None] | None = None,
         web_search: bool = False,
         adjust: Callable[[Model], Model] | None = None,
     ) -> None:
-        """`has_weight` is asked with a weight's name, and with an `hf:` name of the user's GGUF files.
+        """`has_weight` is asked with a weight's name, and with a path or `hf:` name of the user's files; `runtimes`
+        are the kinds of engine that can run here.
 
         `context_tokens` is what a local engine is given; `context_of` tells by id what a loaded one really has
         (None: not known yet). `web_search`: whether this gateway can search for its models. `adjust` changes the facts
@@ -81,14 +89,15 @@ class Registry:
         self._catalogue = catalogue
         self._has_weight = has_weight
         self._offline = offline
-        self._local_runtime = local_runtime
+        self._runtimes = runtimes
         self._context_tokens = context_tokens
         self._context_of = context_of
         self._web_search = web_search
         self._adjust = adjust
         self._served: dict[str, Served] = {}
         self._default: Served | None = None
-        self._stand_in: Served | None = None
+        self._stand_ins: dict[str, Served] = {}
+        """By type, the model of this machine that answers for those that are not here."""
         self._memo: dict[tuple[str, str], Resolved] = {}
         self.version = 0
         """Counts refreshes, for whoever keeps something made from this."""
@@ -136,7 +145,9 @@ class Registry:
         """Look again at which weights are there and how much context loaded engines have."""
         bound, files, shipped = map(self._adjusted, (self._bound(), self._files(), self._shipped()))
         self._served = {served.model.id: served for served in (*shipped, *files, *bound)}
-        self._stand_in = self._best_local(shipped, files)
+        kinds = {served.model.type for served in (*shipped, *files)}
+        best = ((kind, self._best_local(kind, shipped, files)) for kind in kinds)
+        self._stand_ins = {kind: served for kind, served in best if served is not None}
         self._default = self._pick_default()
         first = [self._default] if self._default else []
         everything = (*first, *bound, *files, *shipped)
@@ -165,50 +176,72 @@ class Registry:
         return found
 
     def _files(self) -> list[Served]:
+        """The user's own models."""
+        settings, catalogue = self._settings, self._catalogue
+        own: list[tuple[str, str, Callable[[], Served]]] = [
+            *(
+                ("gguf", model_id, partial(serve_gguf, model_id, gguf, catalogue, self._context_tokens))
+                for model_id, gguf in settings.gguf.items()
+            ),
+            *(
+                ("transcription", model_id, partial(serve_transcription, model_id, model, catalogue))
+                for model_id, model in settings.transcription.items()
+            ),
+            *(
+                ("embedding", model_id, partial(serve_embedding, model_id, model, catalogue))
+                for model_id, model in settings.embedding.items()
+            ),
+        ]
         found: list[Served] = []
-        for model_id, gguf in self._settings.gguf.items():
+        for section, model_id, serve in own:
             try:
-                served = serve_gguf(model_id, gguf, self._catalogue, self._context_tokens)
+                served = serve()
             except FactsError as fault:
-                raise ModelSettingsError(f"models.gguf.'{model_id}': {fault}") from fault
-            fetched = gguf.path.startswith("hf:")
-            if self._local_runtime and not (self._offline and fetched and not self._has_weight(gguf.path)):
+                raise ModelSettingsError(f"models.{section}.'{model_id}': {fault}") from fault
+            if self._can_run(served.serving):
                 found.append(self._here(served))
         return found
 
     def _shipped(self) -> list[Served]:
-        if not self._local_runtime:
-            return []
-        return [
-            self._here(serve_local(local))
-            for local in self._catalogue.local
-            if not self._offline or self._has_weight(local.weight)
-        ]
+        shipped = (serve_local(local) for local in self._catalogue.local)
+        return [self._here(served) for served in shipped if self._can_run(served.serving)]
+
+    def _can_run(self, serving: Serving) -> bool:
+        """Its engine is installed here, and offline all that would have to be fetched is there."""
+        assert isinstance(serving, LocalServing)
+        return serving.engine in self._runtimes and not (
+            self._offline
+            and any(_to_fetch(file) and not self._has_weight(_name(file)) for file in serving.files)
+        )
 
     def _here(self, served: Served) -> Served:
         """A local model as it is on this machine now."""
+        if served.model.type != "text":
+            return served
         true = self._context_of(served.model.id) if self._context_of else None
         context = true or min(served.model.context_tokens, self._context_tokens)
         return with_web_search(with_context(served, context), self._web_search)
 
-    def _best_local(self, shipped: list[Served], files: list[Served]) -> Served | None:
-        """The best local model: the setting if it is one, else the preferred of those whose weights are there."""
-        by_id = {served.model.id: served for served in (*shipped, *files)}
+    def _best_local(self, kind: str, shipped: list[Served], files: list[Served]) -> Served | None:
+        """The best local model of a type: the setting if it is one, else the preferred of those whose weights are there."""
+        of_kind = [served for served in (*shipped, *files) if served.model.type == kind]
+        by_id = {served.model.id: served for served in of_kind}
         if self._settings.default in by_id and self._is_local(self._settings.default):
             return by_id[self._settings.default]
+        shipped = [served for served in shipped if served.model.type == kind]
         unbound = [served for served in shipped if self._is_local(served.model.id)]
         to_fetch = None
         for local in self._catalogue.local:
             served = next((each for each in unbound if each.model.id == local.model.id), None)
             if served is None:
                 continue
-            if self._has_weight(local.weight):
+            if all(map(self._has_weight, local.weights)):
                 return served
             # A lesser one that is there by chance does not keep the default from being fetched.
             if local.fetched_first:
                 to_fetch = served
                 break
-        return to_fetch or next(iter(files), None)
+        return to_fetch or next((served for served in files if served.model.type == kind), None)
 
     def _is_local(self, model_id: str) -> bool:
         return isinstance(self._served[model_id].serving, LocalServing)
@@ -221,7 +254,7 @@ class Registry:
         if mission:
             return mission
         bound = (served for served in self._served.values() if served.model.type == "text")
-        return self._stand_in or next(bound, None)
+        return self._stand_ins.get("text") or next(bound, None)
 
     def _check_default(self) -> None:
         wanted = self._settings.default
@@ -230,7 +263,9 @@ class Registry:
         listed = ", ".join(served.model.id for served in self.listed("text")) or "none"
         reason = "is not a text model that can answer here"
         if any(local.model.id == wanted for local in self._catalogue.local) or wanted in self._settings.gguf:
-            reason = "has no weight here, and offline is set" if self._local_runtime else "has no engine here"
+            reason = (
+                "has no weight here, and offline is set" if "text" in self._runtimes else "has no engine here"
+            )
         raise ModelSettingsError(f"models.default: '{wanted}' {reason}. Those that can: {listed}")
 
     def _note_traits(self) -> None:
@@ -245,15 +280,14 @@ class Registry:
             self._served[model_id] = Served(model, served.serving)
         if self._default:
             self._default = self._served[self._default.model.id]
-        if self._stand_in:
-            self._stand_in = self._served[self._stand_in.model.id]
+        self._stand_ins = {kind: self._served[each.model.id] for kind, each in self._stand_ins.items()}
 
     # Names.
 
     def _resolve(self, name: str, kind: str) -> Resolved:
         base, suffix = self._split(name) if kind == "text" else (name, "")
         hit = self._find(base, kind)
-        if hit is None and self._offline and kind == "text" and base in self._names(kind):
+        if hit is None and self._offline and base in self._names(kind) and self._could_run(kind):
             raise ModelOffline(
                 "This server is offline and has the weights of no model that could answer. "
                 "Its operator can fetch them with: fondaco models pull"
@@ -308,9 +342,13 @@ class Registry:
         return self._in_its_stead(kind)
 
     def _in_its_stead(self, kind: str) -> tuple[Served, bool] | None:
-        if kind == "text" and self._settings.stand_ins and self._stand_in is not None:
-            return self._stand_in, True
-        return None
+        stand_in = self._stand_ins.get(kind) if self._settings.stand_ins else None
+        return (stand_in, True) if stand_in is not None else None
+
+    def _could_run(self, kind: str) -> bool:
+        return any(
+            local.model.type == kind and local.engine in self._runtimes for local in self._catalogue.local
+        )
 
     def _by_trait(self, trait: str, kind: str) -> tuple[Served, bool] | None:
         """The model that a trait leads to, if there is one that keeps the trait's promise."""
@@ -340,6 +378,14 @@ class Registry:
         answering = [each for each in self._names(kind) if self._exactly(each, kind)]
         close = get_close_matches(base, answering, n=1, cutoff=0.7)
         return f"{message}. Did you mean '{close[0]}'?" if close else message
+
+
+def _to_fetch(file: File) -> bool:
+    return not isinstance(file, OwnFile) or file.path.startswith("hf:")
+
+
+def _name(file: File) -> str:
+    return file.path if isinstance(file, OwnFile) else file
 
 
 def _tolerant(name: str) -> str:

@@ -13,7 +13,7 @@ import msgspec
 # How servers say that a prompt is too long: llama.cpp, OpenAI and its imitators, vLLM, SGLang.
 _TOO_LONG = re.compile(
     r"exceed_context_size|context_length_exceeded|maximum context length|context size|longer than the model|"
-    r"max_model_len|too many tokens",
+    r"max_model_len|too many tokens|too large to process",
     re.IGNORECASE,
 )
 

@@ -71,7 +71,7 @@ class Quotes:
     ) -> None:
         bindings = {name: Binding.model_validate(facts) for name, facts in (bind or {}).items()}
         settings = ModelSettings(bind=bindings, stand_ins=stand_ins)
-        registry = Registry(settings, CATALOGUE, lambda _: True, False, local)
+        registry = Registry(settings, CATALOGUE, lambda _: True, False, {"text"} if local else ())
         models = KnownModels(registry, CATALOGUE)
         chats = ChatQuotes(models, PromptBuilder(SystemClock(), system))
         service = QuoteService([chats.quotable, *goods(models)], free=free)

@@ -57,7 +57,7 @@ REGISTRY = Registry(
     CATALOGUE,
     lambda _: True,
     False,
-    True,
+    {"text"},
 )
 MODELS = KnownModels(REGISTRY, CATALOGUE)
 PROMPT = PromptBuilder(SystemClock(), None)

@@ -230,6 +230,8 @@ def test_the_missions_migration_table_holds(catalogue: Catalogue, kind: str, ali
 def test_local_models_say_truly_what_they_can_and_cost_what_qwen3_4b_costs(catalogue: Catalogue) -> None:
     price = catalogue.of_type("text")["qwen3-4b"].token_prices
     for local in catalogue.local:
+        if local.model.type != "text":
+            continue
         can = local.model.capabilities
         assert (can.functions, can.response_schema, can.logprobs) == (True, True, True)
         assert (can.vision, can.reasoning, can.web_search) == (False, False, False)
@@ -237,9 +239,32 @@ def test_local_models_say_truly_what_they_can_and_cost_what_qwen3_4b_costs(catal
         assert (local.model.tier, local.model.privacy) == ("XS", "private")
         assert local.model.max_completion_tokens == 4096
         assert local.model.quantization == "not-available"
-    assert [local.model.id for local in catalogue.local if local.fetched_first] == [
-        "qwen2.5-coder-0.5b-instruct"
-    ]
+
+
+def test_each_type_has_one_local_model_that_is_fetched_first(catalogue: Catalogue) -> None:
+    first = {local.model.type: local.model.id for local in catalogue.local if local.fetched_first}
+    assert first == {
+        "text": "qwen2.5-coder-0.5b-instruct",
+        "tts": "tts-kokoro",
+        "asr": "whisper-base",
+        "embedding": "all-minilm-l6-v2",
+    }
+
+
+def test_local_speech_transcription_and_embeddings_cost_what_the_missions_models_do(
+    catalogue: Catalogue,
+) -> None:
+    """And they have the mission's rates (tiers audio and embedding)."""
+    mission = {
+        "tts": "tts-kokoro",
+        "asr": "nvidia/parakeet-tdt-0.6b-v3",
+        "embedding": "text-embedding-bge-m3",
+    }
+    others = [local.model for local in catalogue.local if local.model.type != "text"]
+    for model in others:
+        like = catalogue.of_type(model.type)[mission[model.type]]
+        assert (model.pricing, model.tier, model.privacy) == (like.pricing, like.tier, "private")
+    assert {model.type for model in others} == set(mission)
 
 
 def test_the_tables_that_chat_needs_are_read_in_under_50_ms() -> None:

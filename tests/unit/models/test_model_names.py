@@ -50,7 +50,7 @@ def registry(
         CATALOGUE,
         there.__contains__,
         offline,
-        local_runtime,
+        {"text"} if local_runtime else (),
         context_tokens=context_tokens,
         context_of=context_of,
     )
@@ -102,7 +102,7 @@ def test_the_small_model_is_the_default_even_before_its_weight_is_there() -> Non
 
 def test_the_better_model_is_preferred_once_its_weight_arrives() -> None:
     there: set[str] = {WEIGHTS[SMALL]}
-    models = Registry(ModelSettings(), CATALOGUE, there.__contains__, False, True)
+    models = Registry(ModelSettings(), CATALOGUE, there.__contains__, False, {"text"})
     assert models.resolve("gpt-4o").model.id == SMALL
     there.add(WEIGHTS[BETTER])
     assert models.resolve("gpt-4o").model.id == SMALL

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from fondaco import settings
-from fondaco.cli import findings
+from fondaco.cli import engine_findings, findings
 from fondaco.cli.findings import Finding
 from fondaco.settings_origin import explain
 
@@ -68,8 +68,9 @@ def _examine(config: Path | None, flags: dict[str, dict[str, object]]) -> Iterat
         yield Finding(
             "ok", f"configuration {file} is valid" if file else "configuration: defaults and environment"
         )
-    yield from findings.runtime(tree)
-    yield from findings.weights(tree)
+    yield from engine_findings.runtimes(tree)
+    yield from engine_findings.languages()
+    yield from engine_findings.weights(tree)
     yield from findings.data_dir(tree)
     yield from findings.books(tree)
     yield from findings.unix_sockets(tree)

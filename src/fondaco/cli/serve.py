@@ -56,7 +56,7 @@ def serve(
     }
     settings = with_default_model(load(config, flags), model)
     logs.configure(settings.log)
-    bound = _listen(settings.server.host, settings.server.port)
+    bound = listen(settings.server.host, settings.server.port)
     try:
         _run(settings, bound)
     except (ModelSettingsError, WeightError, StoreError, SecretDamaged, OSError) as error:
@@ -65,7 +65,7 @@ def serve(
         pass
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """The listening socket, taken before anything else is begun. Ends the program if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -169,7 +169,7 @@ def _announce(app: App, say: Say) -> None:
 
     default = app.default()
     if default is None:
-        if not app.runtime:
+        if "text" not in app.runtimes:
             say(
                 "No local engine is installed (pip install 'fondaco[local]') and no model is bound in fondaco.toml."
             )

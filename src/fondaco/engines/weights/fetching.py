@@ -153,7 +153,7 @@ class Fetching:
         total = self._meter.total
         if total is None:
             return
-        needed = total - self._partial.size + supplier.overhead(self._weight)
+        needed = total - self._partial.size + supplier.overhead(self._weight, self._partial)
         free = self._free_space(self._shelf.folder)
         if free < needed:
             raise DiskFull(self._weight.name, self._shelf.folder, needed, free)

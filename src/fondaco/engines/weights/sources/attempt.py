@@ -38,7 +38,9 @@ class Attempt:
         self.expect_size = expect_size
         """Tell the weight's size as soon as it is known. Raises DiskFull."""
         self.pending = 0
-        """Bytes that are here but not in the file yet."""
+        """Bytes that are here but in no file yet that is kept."""
+        self.joined: Partial | None = None
+        """Where bytes are gathered before the weight is taken out of them, by a source that does so."""
         self.expected_sha256 = weight.sha256
         """What the whole must hash to; a hub that names the hash of an unpinned file sets it."""
         self.grace = 0.0
@@ -46,7 +48,7 @@ class Attempt:
 
     @property
     def position(self) -> int:
-        return self.partial.size + self.pending
+        return self.partial.size + self.pending + (self.joined.size if self.joined else 0)
 
 
 class Supplier(Protocol):
@@ -59,8 +61,8 @@ class Supplier(Protocol):
         """How many of the bytes that lie there it can go on from."""
         ...
 
-    def overhead(self, weight: Weight) -> int:
-        """Bytes it needs on the disk besides the weight."""
+    def overhead(self, weight: Weight, partial: Partial) -> int:
+        """Bytes it still needs on the disk besides the weight."""
         ...
 
     async def supply(self, attempt: Attempt) -> None:

@@ -61,7 +61,7 @@ class Hub:
         known = weight.sha256 is not None or partial.note().origin.startswith(_ORIGIN)
         return partial.size if known else 0
 
-    def overhead(self, weight: Weight) -> int:
+    def overhead(self, weight: Weight, partial: Partial) -> int:
         return 0
 
     async def supply(self, attempt: Attempt) -> None:

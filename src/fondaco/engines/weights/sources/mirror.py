@@ -24,7 +24,7 @@ class Mirror:
     def usable(self, weight: Weight, partial: Partial) -> int:
         return partial.size
 
-    def overhead(self, weight: Weight) -> int:
+    def overhead(self, weight: Weight, partial: Partial) -> int:
         return 0
 
     async def supply(self, attempt: Attempt) -> None:

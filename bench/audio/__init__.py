@@ -1,0 +1,1 @@
+"""What speech and transcription cost beside the bare models."""

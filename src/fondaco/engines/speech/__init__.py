@@ -1,0 +1,1 @@
+"""The local speech engine: Kokoro on onnxruntime, behind OpenAI's `/v1/audio/speech`."""

@@ -1,0 +1,1 @@
+"""From text to Kokoro's phonemes, one module a language or family."""

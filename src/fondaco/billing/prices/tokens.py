@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -17,6 +18,9 @@ UNLIMITED = 2**63 - 1
 
 # A token is reckoned at 3.2 characters where nobody has counted: five sixteenths of one a character.
 _TOKENS, _CHARACTERS = 5, 16
+
+# Engines put a few tokens of their own around each text.
+_MARKS = 16
 
 
 class TokenUse(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +78,23 @@ def embedding_bill(model: Model, tokens: int) -> Bill:
     """What embedding so many tokens costs. The output price is listed by the vendor and never charged."""
     prices = pricing_of(model, EmbeddingPricing)
     return (Line(f"{model.id}-embedding-mtoken", tokens, prices.input, MILLION),) if tokens > 0 else ()
+
+
+def embedding_tokens(given: str | Sequence[str | int | Sequence[int]]) -> tuple[int, int]:
+    """How many tokens what is to be embedded likely has, and at most. A text has no more of them than bytes."""
+    items = [given] if isinstance(given, str) else given
+    likely = most = loose = 0
+    for item in items:
+        if isinstance(item, str):
+            likely += estimated_tokens(len(item))
+            most += len(item.encode()) + _MARKS
+        elif isinstance(item, int):
+            loose += 1
+        else:
+            likely += len(item)
+            most += len(item) + _MARKS
+    # Numbers that stand alone are one text together.
+    return likely + loose, most + (loose + _MARKS if loose else 0)
 
 
 def estimated_tokens(characters: int) -> int:

@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from fondaco.billing.line import Bill, total
-from fondaco.billing.prices.audio import SECOND, longest, speech_bill, transcription_bill
+from fondaco.billing.prices.audio import SECOND, likely, longest, speech_bill, transcription_bill
 from fondaco.billing.prices.facts import unknown_price
 from fondaco.billing.prices.images import cutout_bill, edit_bill, image_bill, upscale_bill
 from fondaco.billing.prices.services import (
@@ -19,7 +19,7 @@ from fondaco.billing.prices.services import (
     Service,
     service_bill,
 )
-from fondaco.billing.prices.tokens import embedding_bill, estimated_tokens
+from fondaco.billing.prices.tokens import embedding_bill, embedding_tokens
 from fondaco.billing.quoting.known import KnownModels
 from fondaco.billing.quoting.quote import Quotable, Quote, fixed
 from fondaco.billing.quoting.wire import (
@@ -45,12 +45,6 @@ CUTOUT_MODEL = "bg-remover"
 
 _TWO = Decimal(2)
 _LONGEST_SECONDS = 1_000_000
-
-# Of a file whose length nobody told: what 128 kbit/s make in a second.
-_LIKELY_BYTES_A_SECOND = 16_000
-
-# Engines put a few tokens of their own around each text.
-_TOKENS_PER_TEXT = 16
 
 
 def goods(models: KnownModels) -> list[Quotable[Any]]:
@@ -84,7 +78,7 @@ class _FromCatalogue:
 
     def embedding(self, asked: EmbeddingAsked) -> Quote:
         model = self._models.model(asked.model, "embedding")
-        likely, most = _tokens(asked.input)
+        likely, most = embedding_tokens(asked.input)
         return Quote(embedding_bill(model, likely), total(embedding_bill(model, most)))
 
     def image(self, asked: ImageAsked) -> Quote:
@@ -128,8 +122,8 @@ class _FromCatalogue:
             raise InvalidRequest.at(
                 "file", message='The file\'s length is needed: {"seconds": …} or {"bytes": …}'
             )
-        likely = transcription_bill(model, size * SECOND // _LIKELY_BYTES_A_SECOND, size)
-        return Quote(likely, total(transcription_bill(model, longest(size), size)))
+        most = total(transcription_bill(model, longest(size), size))
+        return Quote(transcription_bill(model, likely(size), size), most)
 
     def video(self, asked: VideoAsked) -> Quote:
         model = self._models.model(asked.model, "video")
@@ -143,20 +137,3 @@ def _check_range(number: Decimal, least: int, most: int, *path: str) -> None:
 
 def _enhanced(bill: Bill, wanted: bool | None) -> Bill:
     return bill + service_bill(PROMPT_ENHANCEMENT) if wanted else bill
-
-
-def _tokens(given: str | list[str | int | list[int]]) -> tuple[int, int]:
-    """How many tokens there likely are, and at most. A text has no more of them than bytes."""
-    items = [given] if isinstance(given, str) else given
-    likely = most = loose = 0
-    for item in items:
-        if isinstance(item, str):
-            likely += estimated_tokens(len(item))
-            most += len(item.encode()) + _TOKENS_PER_TEXT
-        elif isinstance(item, int):
-            loose += 1
-        else:
-            likely += len(item)
-            most += len(item) + _TOKENS_PER_TEXT
-    # Numbers that stand alone are one text together.
-    return likely + loose, most + (loose + _TOKENS_PER_TEXT if loose else 0)

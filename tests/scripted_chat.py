@@ -17,6 +17,7 @@ from fake_engines import cut
 from fondaco.billing.line import Bill, total
 from fondaco.billing.use import Use
 from fondaco.chat import routes as chat_routes
+from fondaco.chat.cast import Cast, Characters, NoCharacters
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.service import ChatService
 from fondaco.clock import SystemClock
@@ -265,6 +266,7 @@ class Gateway:
         system: str | None = "",
         max_body: int = 35_000_000,
         others: Mapping[str, Mapping[str, Any]] | None = None,
+        characters: Characters | None = None,
         **bind: Any,
     ) -> None:
         self.engine = Engine(answer)
@@ -273,11 +275,12 @@ class Gateway:
         bindings = {"m": Binding(**{**far, "logprobs": True, **bind})}
         bindings |= {name: Binding(**{**far, **facts}) for name, facts in (others or {}).items()}
         settings = ModelSettings(bind=bindings, default="m")
-        self.registry = Registry(settings, Catalogue(), lambda _: True, False, True)
+        self.registry = Registry(settings, Catalogue(), lambda _: True, False, {"text"})
         prompt = PromptBuilder(SystemClock(), system)
         self.purse = Purse()
         seats, clock = Seats(self.local), SystemClock()
-        self.chats = ChatService(self.registry, prompt, seats, self.engine, self.purse, clock)
+        cast = Cast(characters or NoCharacters(), prompt)
+        self.chats = ChatService(self.registry, prompt, seats, self.engine, self.purse, clock, cast)
         self.edge = Edge(Routes(chat_routes.routes(self.chats)), _Keys(), logger("tests"))
         self.max_body = max_body
 

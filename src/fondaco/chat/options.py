@@ -42,11 +42,7 @@ def effective(parameters: VeniceParameters | None, suffix: Mapping[str, str]) ->
         if "character_slug" in suffix:
             said["character_slug"] = suffix["character_slug"]
         options = msgspec.structs.replace(options, **said)
-    if (
-        options.enable_web_search != "off"
-        or options.enable_web_scraping
-        or options.character_slug is not None
-    ):
+    if options.enable_web_search != "off" or options.enable_web_scraping:
         raise _refused(options, suffix)
     return options
 
@@ -63,7 +59,6 @@ def _refused(options: Options, suffix: Mapping[str, str]) -> InvalidRequest:
     asked = {
         "enable_web_search": options.enable_web_search != "off",
         "enable_web_scraping": options.enable_web_scraping,
-        "character_slug": options.character_slug is not None,
     }
     return InvalidRequest(
         [

@@ -18,7 +18,6 @@ from fondaco.chat.tools import FunctionSpec
 from fondaco.chat.wire import ChatRequest, JsonObjectFormat, JsonSchemaFormat
 from fondaco.models.registry import Resolved
 from fondaco.models.serving import LocalServing, RemoteServing
-from fondaco.settings import GgufModel
 from fondaco.upstream.seats import Seat
 from fondaco.upstream.wire import EngineRequest
 
@@ -121,9 +120,9 @@ def _local(
     parallel = request.parallel_tool_calls is not False
     # The models of the catalogue are small and were not taught tools well; a file of the user's may know better,
     # and llama.cpp then reads its own form of calls.
-    prompted = forced or not isinstance(serving.weight, GgufModel)
+    prompted = forced or not serving.own
     history = any(getattr(message, "tool_calls", None) for message in messages)
-    own_prompt = options.include_venice_system_prompt
+    own_prompt = prompt.own_prompt(resolved.model, options)
     if prompted:
         listed = functions if functions or history else None
         built = prompt.build(messages, odd, own_prompt=own_prompt, listed_tools=listed)
@@ -172,7 +171,7 @@ def _remote(
 ) -> Plan:
     binding = serving.binding
     model = resolved.model
-    built = prompt.build(messages, odd, own_prompt=options.include_venice_system_prompt)
+    built = prompt.build(messages, odd, own_prompt=prompt.own_prompt(model, options))
     body = _sampling(request, built)
     if request.stream:
         body.stream = True

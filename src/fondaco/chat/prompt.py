@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,16 +25,11 @@ from fondaco.chat.messages import (
     UserPart,
     VideoPart,
 )
+from fondaco.chat.options import Options
+from fondaco.chat.system_prompts import system_prompt
 from fondaco.chat.tools import FunctionSpec
 from fondaco.clock import Clock
-
-# Short, because a small model on a CPU reads about a hundred tokens a second; the date is last, so that all before
-# it stays the same from day to day and an engine's prompt cache holds.
-DEFAULT_SYSTEM_PROMPT = (
-    "You are the assistant of Fondaco, a private AI server: capable and direct. Answer the question that was asked, truthfully and to the point, without "
-    "moralising or needless warnings. Use Markdown where it helps and LaTeX for formulas."
-)
-
+from fondaco.models.model import Model
 
 # Compared by identity: `isinstance` on a struct costs ten times as much, and this is on every request.
 _HEADS = frozenset({SystemMessage, DeveloperMessage})
@@ -40,33 +37,49 @@ _MEDIA = frozenset({ImagePart, AudioPart, VideoPart})
 
 
 class PromptBuilder:
-    def __init__(self, clock: Clock, system: str | None) -> None:
-        """`system` replaces the default prompt; empty text turns it off."""
+    def __init__(
+        self, clock: Clock, system: str | None, by_model: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`system` replaces our own prompts, and `by_model` it, by patterns of ids; empty text is none at all."""
         self._clock = clock
-        self._system = DEFAULT_SYSTEM_PROMPT if system is None else system
+        self._system = system
+        self._by_model = by_model
+        self._day = -1
+        self._dated: dict[tuple[str, bool], str] = {}
+        """By model and whether it speaks as a character, for the day that it is."""
 
-    def server_prompt(self) -> str:
-        """The server's own system prompt as of now; empty when there is none."""
-        if not self._system:
+    def own_prompt(self, model: Model, options: Options) -> str:
+        """The server's own system prompt for this model as of now; empty when there is none, or it is turned off."""
+        if not options.include_venice_system_prompt:
             return ""
-        return f"{self._system}\nToday is {self._clock.now():%A, %d %B %Y}."
+        in_character = options.character_slug is not None
+        day = self._clock.unix() // 86_400
+        if day != self._day:
+            self._day, self._dated = day, {}
+        if (prompt := self._dated.get((model.id, in_character))) is None:
+            prompt = system_prompt(model, self._system, self._by_model, in_character=in_character)
+            if prompt:
+                # Last, so that all before it stays the same from day to day and an engine's prompt cache holds.
+                prompt += f"\nToday is {self._clock.now():%A, %d %B %Y}."
+            self._dated[model.id, in_character] = prompt
+        return prompt
 
     def build(
         self,
         messages: list[ChatMessage],
         odd: list[int],
         *,
-        own_prompt: bool,
+        own_prompt: str,
         listed_tools: list[FunctionSpec] | None = None,
     ) -> list[Any]:
-        """Messages in the engine's wire form. `odd` says which of them are `unusual`.
+        """Messages in the engine's wire form. `odd` says which of them are `unusual`; `own_prompt` goes before them.
 
         The leading system messages become one, since many chat templates take no more. With `listed_tools` the
         tools, earlier calls and results are written out as text, for engines that are not given them as such.
         """
         heads: list[str] = []
-        if own_prompt and (own := self.server_prompt()):
-            heads.append(own)
+        if own_prompt:
+            heads.append(own_prompt)
         rest = 0
         for message in messages:
             if type(message) not in _HEADS:

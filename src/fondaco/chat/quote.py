@@ -6,7 +6,8 @@ from fondaco.billing.prices.tokens import TokenUse, chat_bill, chat_ceiling, est
 from fondaco.billing.quoting.known import KnownModels
 from fondaco.billing.quoting.quote import Quotable, Quote
 from fondaco.chat import gates, plan, tool_prompt
-from fondaco.chat.messages import ImagePart, UserMessage, unusual
+from fondaco.chat.cast import Cast, NoCharacters
+from fondaco.chat.messages import ChatMessage, ImagePart, UserMessage, unusual
 from fondaco.chat.options import Options, effective
 from fondaco.chat.pictures import has_media
 from fondaco.chat.plan import Plan
@@ -24,9 +25,10 @@ _LIKELY_PICTURE = 1024
 
 
 class ChatQuotes:
-    def __init__(self, models: KnownModels, prompt: PromptBuilder) -> None:
+    def __init__(self, models: KnownModels, prompt: PromptBuilder, cast: Cast | None = None) -> None:
         self._models = models
         self._prompt = prompt
+        self._cast = cast or Cast(NoCharacters(), prompt)
 
     @property
     def quotable(self) -> Quotable[ChatRequest]:
@@ -57,21 +59,25 @@ class ChatQuotes:
         options = effective(request.venice_parameters, resolved.suffix)
         odd = unusual(request.messages)
         gates.check(request, resolved, media=has_media(request.messages, odd))
+        messages = list(request.messages)
+        if options.character_slug is not None:
+            messages, options = self._cast.play(options.character_slug, messages, options, resolved.model)
+            odd = unusual(messages)
         # Pictures are not looked into: that is work, and the bound is the same for any.
-        made = plan.make(request, list(request.messages), odd, resolved, options, self._prompt)
+        made = plan.make(request, messages, odd, resolved, options, self._prompt)
         model, choices = resolved.model, request.n or 1
         prompt, answer = made.prompt_bound, completion_bound(made, model)
         likely = TokenUse(
-            prompt=min(self._likely_prompt(request, options), prompt),
+            prompt=min(self._likely_prompt(messages, options, model), prompt),
             completion=choices * min(request.completion_limit or LIKELY_COMPLETION, answer),
         )
         ceiling = chat_ceiling(model, prompt, choices * answer)
         return Quote(chat_bill(model, likely), ceiling)
 
-    def _likely_prompt(self, request: ChatRequest, options: Options) -> int:
-        size = len(self._prompt.server_prompt()) if options.include_venice_system_prompt else 0
+    def _likely_prompt(self, messages: list[ChatMessage], options: Options, model: Model) -> int:
+        size = len(self._prompt.own_prompt(model, options))
         pictures = 0
-        for message in request.messages:
+        for message in messages:
             size += len(tool_prompt.plain_text(message.content or ""))
             if type(message) is UserMessage and type(message.content) is list:
                 pictures += sum(type(part) is ImagePart for part in message.content)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from fondaco.chat.answer import fold
 from fondaco.chat.answer_wire import Chunk, Completion
 from fondaco.chat.service import ChatAnswer, ChatService
 from fondaco.chat.streaming import ChatStream
 from fondaco.chat.wire import ChatRequest, normalised
 from fondaco.http.call import Call
+from fondaco.http.model_headers import model_headers
 from fondaco.http.openapi import Operation
 from fondaco.http.reply import Header, Reply, stream_reply
 from fondaco.http.routing import Route
@@ -44,18 +43,4 @@ def routes(chats: ChatService) -> list[Route]:
 
 def _headers(answer: ChatAnswer) -> tuple[Header, ...]:
     model = answer.resolved.model
-    return _said_of(model.id, model.name, answer.local)
-
-
-@lru_cache(512)
-def _said_of(model_id: str, name: str, local: bool) -> tuple[Header, ...]:
-    return (
-        (b"x-venice-model-id", model_id.encode()),
-        (b"x-venice-model-name", _printable(name)),
-        (b"x-venice-model-router", b"local" if local else b"remote"),
-    )
-
-
-def _printable(name: str) -> bytes:
-    """A display name as a header's value, which holds neither line breaks nor what is not ASCII."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name).encode("ascii", "replace")
+    return model_headers(model.id, model.name, local=answer.local)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from fondaco.chat import gates, plan
 from fondaco.chat.answer_wire import Usage
+from fondaco.chat.cast import Cast, NoCharacters
 from fondaco.chat.charging import (
     SPEND_LIMIT,
     Growth,
@@ -215,6 +216,7 @@ class ChatService:
         transport: Transport,
         meter: Meter,
         clock: Clock,
+        cast: Cast | None = None,
     ) -> None:
         self._models = models
         self._prompt = prompt
@@ -222,6 +224,7 @@ class ChatService:
         self._transport = transport
         self._meter = meter
         self._clock = clock
+        self._cast = cast or Cast(NoCharacters(), prompt)
 
     def begin(self, ticket: Ticket, request: ChatRequest) -> Awaitable[ChatAnswer]:
         """Admit the request, hold what it may cost, ask an engine and wait until its answer begins.
@@ -254,6 +257,9 @@ class ChatService:
         if media:
             local = type(serving) is LocalServing
             messages = await prepared(request.messages, model.capabilities, local=local)
+        if options.character_slug is not None:
+            messages, options = self._cast.play(options.character_slug, messages, options, model)
+            odd = unusual(messages)
         made = plan.make(request, messages, odd, resolved, options, self._prompt)
         form = (request.stream is True, request.wants_usage_chunk)
         tokens = reservation(messages, odd, request.completion_limit)

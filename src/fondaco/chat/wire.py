@@ -88,7 +88,8 @@ class VeniceParameters(Sealed, kw_only=True, omit_defaults=True, gc=False):
     """What this API adds to OpenAI's. Null or absent means the default."""
 
     character_slug: Annotated[
-        str | None, Meta(description="Answer as this public character, known by its slug.")
+        Annotated[str, Meta(max_length=200)] | None,
+        Meta(description="Answer as this character, known by its slug."),
     ] = None
     strip_thinking_response: Annotated[
         bool | None, Meta(description="Leave `<think>` blocks and reasoning_content out of the answer.")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     false,
 )
 from sqlalchemy.types import TypeDecorator
@@ -217,3 +218,22 @@ idempotency = Table(
     CheckConstraint("state IN ('running', 'done')", name="state"),
 )
 """Requests that came with an `Idempotency-Key`. `id` and `body` are keyed hashes; nothing of a request is kept."""
+
+characters = Table(
+    "characters",
+    metadata,
+    Column("slug", String(100), primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("created_at", UnixMs, nullable=False),
+    Column("updated_at", UnixMs, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("adult", Boolean, nullable=False),
+    Column("featured", Boolean, nullable=False),
+    Column("web_enabled", Boolean, nullable=False),
+    Column("model_id", String(128)),
+    Column("card", Text),
+    Column("picture", LargeBinary),
+)
+"""Characters of the operator's, `card` being a Character Card in JSON and `picture` a PNG; and, where `card` is null,
+what the operator says of a character that comes with the program.
+"""

@@ -12,7 +12,7 @@ from pathlib import Path
 from fondaco.store.connections import Link
 from fondaco.store.errors import DatabaseDamaged, DatabaseNewer
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Oldest first; a test holds this against the files."""
 
 

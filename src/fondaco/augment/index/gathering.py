@@ -1,0 +1,144 @@
+"""Takes folders, files and pages into the index: what has changed since, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from fondaco.augment.documents import MAX_CHARACTERS, Documents, Unparsable
+from fondaco.augment.index.passages import MOST, passages
+from fondaco.augment.index.store import Document, IndexStore
+from fondaco.augment.parsing.wire import Job, Parsed
+from fondaco.augment.scrape import PAGES
+from fondaco.net.errors import FetchError
+from fondaco.net.fetching import Fetcher
+
+MAX_FILE_BYTES = 25 * 1024 * 1024
+
+Tell = Callable[[str, str], None]
+"""Told of each document its name and what became of it: `added`, `unchanged`, or why it was left out."""
+
+
+class Gathered(NamedTuple):
+    added: int
+    unchanged: int
+    left_out: int
+    gone: int
+    """Documents that were in the index and are no longer there."""
+
+
+class NoSuchPlace(Exception):
+    """Neither a folder nor a file nor a page that can be fetched. The text says why."""
+
+
+class Gathering:
+    def __init__(self, store: IndexStore, documents: Documents, fetcher: Fetcher) -> None:
+        self._store = store
+        self._documents = documents
+        self._fetcher = fetcher
+
+    async def add(
+        self, place: str, base_url: str | None = None, tell: Tell = lambda name, what: None
+    ) -> Gathered:
+        """A page's URL, or the path of a file or folder, whose files are told as `base_url` and their path in it.
+
+        Given again, it is brought up to date. Raises NoSuchPlace, and IndexBroken.
+        """
+        if is_url(place):
+            return await self._add_page(place, tell)
+        path = await asyncio.to_thread(Path(place).resolve)
+        if not await asyncio.to_thread(path.exists):
+            raise NoSuchPlace("there is no such file or folder")
+        return await self._add_files(path, base_url, tell)
+
+    async def _add_page(self, url: str, tell: Tell) -> Gathered:
+        try:
+            found = await self._fetcher.fetch(url, accept=PAGES)
+        except FetchError as error:
+            raise NoSuchPlace(error.sentence) from None
+        source_id, known = self._store.begin(url, None)
+        job = Job(
+            media_type=found.content_type, charset=found.charset, url=found.url, max_characters=MAX_CHARACTERS
+        )
+        what = await self._put(source_id, known, url, url, job, found.body)
+        tell(url, what)
+        return _counted([what], 0)
+
+    async def _add_files(self, path: Path, base_url: str | None, tell: Tell) -> Gathered:
+        source_id, known = self._store.begin(str(path), base_url)
+        outcomes: list[str] = []
+        seen: set[str] = set()
+        root, files = await asyncio.to_thread(_walked, path)
+        for file, size in files:
+            name = file.relative_to(root).as_posix()
+            seen.add(name)
+            base = base_url.rstrip("/") + "/" if base_url else f"file:{quote(root.name)}/"
+            if size > MAX_FILE_BYTES:
+                what = "it is too large"
+            else:
+                job = Job(name=file.name, max_characters=MAX_CHARACTERS)
+                data = await asyncio.to_thread(file.read_bytes)
+                what = await self._put(source_id, known, name, base + quote(name), job, data)
+            outcomes.append(what)
+            tell(name, what)
+        gone = [name for name in known if name not in seen]
+        for name in gone:
+            self._store.drop(source_id, name)
+        return _counted(outcomes, len(gone))
+
+    async def _put(
+        self, source_id: int, known: dict[str, bytes], name: str, url: str, job: Job, data: bytes
+    ) -> str:
+        digest = sha256(data).digest()
+        if known.get(name) == digest:
+            return "unchanged"
+        try:
+            parsed = await self._documents.read(job, data)
+        except Unparsable as unparsable:
+            self._store.drop(source_id, name)
+            return unparsable.sentence
+        if not parsed.text:
+            self._store.drop(source_id, name)
+            return "there is no text in it"
+        cut = list(passages(parsed.text))[:MOST]
+        title = _title(parsed, Path(name).name)
+        self._store.put(source_id, Document(name, url, title, parsed.date, digest, cut))
+        return "added"
+
+
+def is_url(place: str) -> bool:
+    return place.lower().startswith(("http://", "https://"))
+
+
+def _walked(path: Path) -> tuple[Path, list[tuple[Path, int]]]:
+    """What paths are relative to, and all files with their sizes."""
+    root = path if path.is_dir() else path.parent
+    return root, [(file, file.stat().st_size) for file in _files(path)]
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Hidden ones and links are none of it."""
+    if path.is_file():
+        yield path
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.name.startswith(".") or entry.is_symlink():
+            continue
+        if entry.is_dir() or entry.is_file():
+            yield from _files(entry)
+
+
+def _title(parsed: Parsed, name: str) -> str:
+    if parsed.title:
+        return parsed.title
+    first = parsed.text.partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else name
+
+
+def _counted(outcomes: list[str], gone: int) -> Gathered:
+    added, unchanged = outcomes.count("added"), outcomes.count("unchanged")
+    return Gathered(added, unchanged, len(outcomes) - added - unchanged, gone)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 from collections.abc import Awaitable, Coroutine
 from pathlib import Path
@@ -13,6 +12,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from fondaco.accounts.service import AccountService
+from fondaco.augment import routes as augment_routes
+from fondaco.augment.embedder import EngineEmbedder
+from fondaco.augment.service import AugmentService
+from fondaco.augment.sources import Sources
 from fondaco.billing.ledger import Ledger
 from fondaco.billing.meter import Meter
 from fondaco.billing.prices.free import free_of_charge
@@ -26,11 +29,17 @@ from fondaco.billing.reports.balance import BalanceReport
 from fondaco.billing.reports.history import History
 from fondaco.billing.reports.key_usage import KeyUsage
 from fondaco.billing.reports.usage import UsagePages
+from fondaco.characters import routes as character_routes
+from fondaco.characters.roster import Roster
 from fondaco.chat import routes as chat_routes
+from fondaco.chat.cast import Cast
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.quote import ChatQuotes
 from fondaco.chat.service import ChatService
 from fondaco.clock import Clock, SystemClock
+from fondaco.embeddings import routes as embedding_routes
+from fondaco.embeddings.service import EmbeddingService
+from fondaco.engines.kinds import installed
 from fondaco.engines.supervisor import Supervisor
 from fondaco.engines.weights import WeightStore
 from fondaco.http import docs, health
@@ -58,15 +67,21 @@ from fondaco.models import routes as model_routes
 from fondaco.models.catalogue import Catalogue
 from fondaco.models.model import Model
 from fondaco.models.registry import Registry
+from fondaco.models.seating import Seating
 from fondaco.models.service import ModelsService
 from fondaco.models.serving import LocalServing, Served
 from fondaco.money import from_decimal
 from fondaco.settings import KeySettings, ModelSettings, Settings
+from fondaco.speech import routes as speech_routes
+from fondaco.speech.service import SpeechService
 from fondaco.store.presence import Presence
 from fondaco.store.sqlite import Database
 from fondaco.telemetry.access import AccessLog
 from fondaco.telemetry.logs import logger
+from fondaco.transcription import routes as transcription_routes
+from fondaco.transcription.service import TranscriptionService
 from fondaco.upstream.seats import Seats
+from fondaco.upstream.transcription import Transcribers
 from fondaco.upstream.transports import open_transport
 
 REFRESH_SECONDS = 2.0
@@ -82,21 +97,19 @@ class App:
         self._log = logger("fondaco.app")
         self.weights = WeightStore(settings.weights)
         self.local = LocalModels(settings.models, self.weights)
-        self.runtime = importlib.util.find_spec("xllamacpp") is not None
+        self.runtimes = installed()
         self._catalogue = Catalogue()
         self.registry = Registry(
             _with_stand_ins(settings),
             self._catalogue,
             self.local.has_weight,
             settings.weights.offline,
-            self.runtime,
+            self.runtimes,
             context_tokens=settings.engines.context_tokens,
             context_of=self.local.context_of,
             adjust=free_of_charge if settings.billing.free else None,
         )
-        for served in self.registry.listed("text"):
-            if isinstance(served.serving, LocalServing):
-                self.local.note(served.model.id, served.serving)
+        self._note_local()
         for model_id, binding in settings.models.bind.items():
             if binding.api_key_env and not os.environ.get(binding.api_key_env):
                 self._log.warning("binding.key_unset", model=model_id)
@@ -140,13 +153,36 @@ class App:
             await supervisor.start()
             stack.push_async_callback(supervisor.close)
             self.local.use(supervisor)
-            prompt = PromptBuilder(self._clock, settings.prompt.system)
-            chats = ChatService(self.registry, prompt, Seats(self.local), transport, meter, self._clock)
+            roster = Roster(self._database)
+            await roster.open()
+            stack.push_async_callback(roster.close)
+            prompt = PromptBuilder(self._clock, settings.prompt.system, settings.prompt.by_model)
+            cast = Cast(roster, prompt)
+            chats = ChatService(self.registry, prompt, Seats(self.local), transport, meter, self._clock, cast)
+            seating = Seating(Seats(self.local))
+            speech = SpeechService(self.registry, seating, transport, meter, self._clock)
+            transcribers = Transcribers(transport)
+            transcriptions = TranscriptionService(self.registry, seating, transcribers, meter, self._clock)
+            embeddings = EmbeddingService(self.registry, seating, transport, meter, self._clock)
+            meanings = settings.search.embedding
+            sources = Sources(
+                settings.net,
+                settings.search,
+                data_dir,
+                EngineEmbedder(meanings, self.registry, seating, transport) if meanings else None,
+            )
+            stack.push_async_callback(sources.close)
+            augment = AugmentService(sources.search, sources.scraper, sources.documents, meter, self._clock)
             models = ModelsService(self.registry, settings.contract.profile)
             table = [
                 *_run_once(chat_routes.routes(chats), idempotency),
+                *_run_once(speech_routes.routes(speech), idempotency),
+                *_run_once(transcription_routes.routes(transcriptions), idempotency),
+                *_run_once(embedding_routes.routes(embeddings), idempotency),
+                *_run_once(augment_routes.routes(augment), idempotency),
                 *model_routes.routes(models),
-                *self._money_routes(prompt, ledger, secret),
+                *character_routes.routes(roster, self._default_model),
+                *self._money_routes(prompt, cast, ledger, secret),
                 *limit_routes.routes(self._limit_report(keys, ledger, refusals)),
                 *_creation_limited(
                     key_routes.routes(
@@ -180,8 +216,9 @@ class App:
             )
             self._stack = stack.pop_all()
         self._spawn(self._keep_fresh())
+        self._spawn(sources.index.keep_embedded())
         default = self.registry.default_text()
-        if default is not None and isinstance(default.serving, LocalServing) and self.runtime:
+        if default is not None and isinstance(default.serving, LocalServing):
             self._spawn(supervisor.preload(self.local.note(default.model.id, default.serving)))
         return first
 
@@ -216,10 +253,10 @@ class App:
         billing = self.settings.billing
         return billing.mode == "prepaid" and not billing.free
 
-    def _money_routes(self, prompt: PromptBuilder, ledger: Ledger, secret: bytes) -> list[Route]:
+    def _money_routes(self, prompt: PromptBuilder, cast: Cast, ledger: Ledger, secret: bytes) -> list[Route]:
         database, clock, billing = self._database, self._clock, self.settings.billing
         known = KnownModels(self.registry, self._catalogue)
-        quotes = QuoteService([ChatQuotes(known, prompt).quotable, *goods(known)], free=billing.free)
+        quotes = QuoteService([ChatQuotes(known, prompt, cast).quotable, *goods(known)], free=billing.free)
         minimum = from_decimal(billing.minimum_balance)
         return [
             *quoting_routes.routes(quotes),
@@ -231,6 +268,11 @@ class App:
                 clock,
             ),
         ]
+
+    def _default_model(self) -> str:
+        """What characters are said to be for that are for no model in particular."""
+        default = self.registry.default_text()
+        return "default" if default is None else default.model.id
 
     def _model(self, model_id: str) -> Model | None:
         """A model that is asked here, or was once."""
@@ -293,14 +335,17 @@ class App:
             if now != seen:
                 seen = now
                 self.registry.refresh()
-                for served in self.registry.listed("text"):
-                    if isinstance(served.serving, LocalServing):
-                        self.local.note(served.model.id, served.serving)
+                self._note_local()
+
+    def _note_local(self) -> None:
+        for served in self.registry.listed():
+            if isinstance(served.serving, LocalServing):
+                self.local.note(served.model.id, served.serving)
 
     def _signature(self) -> list[tuple[str, bool, int | None]]:
         return [
             (served.model.id, self.local.is_here(served.model.id), self.local.context_of(served.model.id))
-            for served in self.registry.listed("text")
+            for served in self.registry.listed()
             if isinstance(served.serving, LocalServing)
         ]
 

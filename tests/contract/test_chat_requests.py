@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fake_engines import delta, event, stream, whole
-from fondaco.chat.prompt import DEFAULT_SYSTEM_PROMPT
+from fondaco.chat.system_prompts import GENERAL
 from scripted_chat import LOCAL, USER, Gateway, in_cuts, in_json
 
 pytestmark = pytest.mark.anyio
@@ -193,7 +193,6 @@ async def test_habits_that_ask_for_nothing_pass_with_any_model() -> None:
         ({"enable_web_search": "on"}, "enable_web_search"),
         ({"enable_web_search": "auto"}, "enable_web_search"),
         ({"enable_web_scraping": True}, "enable_web_scraping"),
-        ({"character_slug": "alan-watts"}, "character_slug"),
     ],
 )
 async def test_what_is_not_built_yet_is_refused_by_field(parameters: dict[str, Any], key: str) -> None:
@@ -258,7 +257,7 @@ async def test_the_servers_prompt_comes_first_and_the_callers_after_it() -> None
     system = {"role": "system", "content": "Be brief."}
     first, *rest = await prompted([system, *USER])
     assert first["role"] == "system"
-    assert first["content"].startswith(DEFAULT_SYSTEM_PROMPT)
+    assert first["content"].startswith(GENERAL)
     assert str(datetime.now(UTC).year) in first["content"]
     assert first["content"].endswith("\n\nBe brief.")
     assert rest == USER

@@ -63,7 +63,7 @@ def test_every_setting_is_on_its_page() -> None:
         assert f"| `{key}` |" in page, key
 
 
-@pytest.mark.parametrize("page", ["models.md", "settings.md"])
+@pytest.mark.parametrize("page", ["models.md", "settings.md", "characters.md"])
 def test_every_settings_file_that_is_shown_is_a_good_one(page: str) -> None:
     shown = blocks(said(page), "toml")
     assert shown
@@ -207,7 +207,7 @@ def _tree(error: type[FondacoError]) -> Iterator[type[FondacoError]]:
             yield from _tree(child)
 
 
-NOUNS = ("accounts", "keys", "models", "config")
+NOUNS = ("accounts", "keys", "models", "config", "index", "characters", "prompt")
 """Commands with verbs."""
 
 _NOUN = re.compile(r"\bfondaco ([a-z]+)((?: [^`\n]*)?)")

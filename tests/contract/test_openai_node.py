@@ -24,7 +24,7 @@ HERE = Path(__file__).parent / "node"
 OLDEST_NODE = 22
 """What the client's own package asks for."""
 
-Client = Callable[[Gateway, str], Any]
+Client = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = cache.mkdir("openai-node") if cache is not None else tmp_path_factory.mktemp("openai-node")
     _install(folder, node, npm)
 
-    def run(gateway: Gateway, what: str) -> Any:
-        command = [node, "client.mjs", gateway.base_url, ADMIN_KEY, what]
-        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    def run(gateway: Gateway, what: str, *with_what: str) -> Any:
+        command = [node, "client.mjs", gateway.base_url, ADMIN_KEY, what, *with_what]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout)
 
@@ -120,6 +120,25 @@ def test_a_loop_that_is_broken_off_leaves_room_for_the_next(client: Client, tiny
     told = client(tiny_gateway, "leaving")
     assert told["chunks"] == 3
     assert told["next"]["choices"][0]["message"]["content"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["mp3", "opus", "aac", "flac", "wav"])
+def test_what_is_spoken_is_written_down_again(client: Client, tiny_gateway: Gateway, form: str) -> None:
+    told = client(tiny_gateway, "spoken", form)[form].lower()
+    for word in ("opens", "seven", "morning", "merchant", "key"):
+        assert word in told.replace("7", "seven"), told
+
+
+@pytest.mark.long
+def test_vectors_come_in_the_form_that_the_client_asks_by_itself(
+    client: Client, tiny_gateway: Gateway
+) -> None:
+    told = client(tiny_gateway, "vectors")
+    assert told["model"] == "all-minilm-l6-v2"
+    assert [len(vector) for vector in told["vectors"]] == [384, 384]
+    assert abs(sum(number * number for number in told["vectors"][0]) - 1) < 1e-3
+    assert told["usage"]["prompt_tokens"] > 8
 
 
 def _programs() -> tuple[str, list[str]] | None:

@@ -132,6 +132,9 @@ def housed(
         "FONDACO_LIMITS__SCALE": "10000",
         "FONDACO_KEYS__WEB3": "true",
         "KEY_FOR_THE_ENGINE": flock.plant("the engine's key"),
+        # Nobody there: what a search that fails leaves behind is looked at too.
+        "FONDACO_SEARCH__PROVIDERS": '["searxng"]',
+        "FONDACO_SEARCH__SEARXNG_URL": f"http://127.0.0.1:{_closed_port()}",
         **(env or {}),
     }
     engine = FakeEngine(saying_engine.answering(flock.plant))
@@ -139,6 +142,7 @@ def housed(
     able |= {"context_tokens": 32768, "api_key_env": "KEY_FOR_THE_ENGINE", "multiple_images": True}
     able |= {"input_usd": "0.05", "output_usd": "0.15"}
     config = "".join(binding(name, engine, **able) for name in saying_engine.NAMES)
+    config += binding("embeds", engine, type="embedding", api_key_env="KEY_FOR_THE_ENGINE", input_usd="0.15")
     gone = binding("gone", engine, **able).replace(engine.base_url, f"http://127.0.0.1:{_closed_port()}/v1")
     try:
         with running(folder, *options, config=config + gone, env=environment) as gateway:

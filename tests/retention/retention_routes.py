@@ -210,7 +210,11 @@ def chat_bodies(plant: Plant) -> list[Body]:
         "function_call": {"name": named},
         "response_format": {"type": "json_object"},
     }
-    made = [everything, with_tools, flat_choice, old]
+    in_character: Body = {
+        "messages": [{"role": "user", "content": plant("content"), "name": plant("user of a character")}],
+        "venice_parameters": {"character_slug": "juno"},
+    }
+    made = [everything, with_tools, flat_choice, old, in_character]
     return [{"model": "says", **body, "stream": stream} for body in made for stream in (False, True)]
 
 
@@ -295,6 +299,26 @@ def refused_wallet_keys(plant: Plant) -> list[Body]:
     return [shaped, *odd, *({**odd[0], name: plant(name)} for name in ("address", "signature"))]
 
 
+def embedding_bodies(plant: Plant) -> list[Body]:
+    told = {"model": "embeds", "encoding_format": "base64", "dimensions": 5}
+    return [
+        {**told, "input": plant("input"), "user": plant("user")},
+        {**told, "input": [plant("one of several inputs"), plant("another input")]},
+    ]
+
+
+def refused_embedding_bodies(plant: Plant) -> list[Body]:
+    return [
+        {"model": plant("model"), "input": plant("input")},
+        {"model": "says", "input": plant("input of a chat model")},
+        {"model": "embeds", "input": [plant("input"), ""]},
+        {"model": "embeds", "input": [plant("text beside tokens"), 7]},
+        {"model": "embeds", "input": [[7, 8]], "user": plant("user with tokens")},
+        {"model": "embeds", "input": plant("input"), "encoding_format": plant("encoding_format")},
+        {"model": "embeds", "input": plant("input"), plant("unknown key"): plant("its value")},
+    ]
+
+
 def quoted_bodies(plant: Plant) -> list[Body]:
     chats = [{"endpoint": "/chat/completions", "body": body} for body in chat_bodies(plant)]
     speech = {"model": "tts-kokoro", "input": plant("input"), plant("unknown"): plant("value")}
@@ -332,8 +356,27 @@ def refused_quotes(plant: Plant) -> list[Body]:
     return [*chats, *({"endpoint": path, "body": body} for path, body in others)]
 
 
+def searches(plant: Plant) -> list[Body]:
+    """None is answered: nobody who searches is there."""
+    return [
+        {"query": plant("query"), "search_provider": plant("search_provider")},
+        {"query": plant("query"), "limit": 5, "search_provider": "brave"},
+        {"query": plant("query") * 20, plant("unknown key"): plant("its value")},
+    ]
+
+
+def scrapes(plant: Plant) -> list[Body]:
+    """None is fetched."""
+    schemes = ("http://127.0.0.1/", "https://localhost/?q=", "file:///", "https://x.com/", "")
+    return [{"url": scheme + plant(f"url {scheme}")} for scheme in schemes]
+
+
 def of_key(below: str = "") -> Callable[[Plant], str]:
     return lambda plant: f"/api/v1/api_keys/{plant('id')}{below}"
+
+
+def of_character(below: str = "") -> Callable[[Plant], str]:
+    return lambda plant: f"/api/v1/characters/{plant('slug')}{below}"
 
 
 _KEYS = "/api_keys/{id}"
@@ -341,13 +384,23 @@ _USAGE = ("currency", "startDate", "endDate", "limit", "page", "sortOrder")
 _HISTORY = ("startTimestamp", "endTimestamp", "currency", "pageSize", "cursor")
 _ANALYTICS = ("lookback", "startDate", "endDate")
 
+_CHARACTERS = ("search", "categories", "tags", "modelId", "isAdult", "isPro", "isWebEnabled", "sortBy")
+_CHARACTERS += ("sortOrder", "limit", "offset")
+
 ROWS: list[Row] = [
     Row("POST /chat/completions", bodies=chat_bodies, refused=refused_chat_bodies, engine=True),
+    Row("POST /embeddings", bodies=embedding_bodies, refused=refused_embedding_bodies, engine=True),
+    Row("POST /augment/search", refused=searches, statuses=frozenset({400, 503})),
+    Row("POST /augment/scrape", refused=scrapes),
+    Row("POST /augment/text-parser"),
     Row("POST /quote", bodies=quoted_bodies, refused=refused_quotes),
     Row("GET /models", queries=("type",)),
     Row("GET /models/traits", queries=("type",)),
     Row("GET /models/compatibility_mapping", queries=("type",)),
     Row("GET /models/{id}", path=lambda plant: f"/api/v1/models/{plant('id')}/{plant('rest of id')}"),
+    Row("GET /characters", queries=_CHARACTERS),
+    Row("GET /characters/{slug}", path=of_character()),
+    Row("GET /characters/{slug}/reviews", path=of_character("/reviews"), queries=("page", "pageSize")),
     Row("GET /api_keys", admin=True),
     Row("POST /api_keys", refused=refused_keys, admin=True),
     Row("PATCH /api_keys", refused=refused_changes, admin=True),

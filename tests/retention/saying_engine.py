@@ -42,6 +42,8 @@ def answering(plant: Plant) -> Callable[[Seen], Answer]:
 
     def answer(seen: Seen) -> Answer:
         name = str(seen.body["model"])
+        if seen.path.endswith("/embeddings"):
+            return _vectors(seen, lambda field: plant(f"{field} that {name} said"))
         streamed = bool(seen.body.get("stream"))
         return _answer(name, streamed, lambda field: plant(f"{field} that {name} said"))
 
@@ -112,6 +114,24 @@ def _answer(name: str, streamed: bool, plant: Plant) -> Answer:
             return Answer([], hangs=True)
         case _:
             return _good(name, streamed, plant, headers)
+
+
+def _vectors(seen: Seen, plant: Plant) -> Answer:
+    """Vectors of which those in base64 are canaries."""
+    count = 1 if isinstance(seen.body["input"], str) else len(seen.body["input"])
+    packed = seen.body.get("encoding_format") == "base64"
+    made = [
+        {
+            "object": "embedding",
+            "index": at,
+            "embedding": plant("vector") if packed else [0.5],
+            plant("key"): plant("value"),
+        }
+        for at in range(count)
+    ]
+    usage = {"prompt_tokens": 12, "total_tokens": 12}
+    body = json.dumps({"data": made, "model": plant("model"), "usage": usage})
+    return Answer([body.encode()], content_type="application/json", headers={"x-request-id": plant("header")})
 
 
 def _kind(streamed: bool) -> str:

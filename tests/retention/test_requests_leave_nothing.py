@@ -116,7 +116,8 @@ def test_a_canary_in_place_of_any_value_or_beside_any_key_leaves_nothing(
             status, answer = ask(house, row, encoded(body))
             assert status in good, (row.route, body, answer)
             statuses[status] = statuses.get(status, 0) + 1
-        assert statuses[400] > (50 if row.bodies else 1)
+        large = len(encoded(row.told(plant)[0])) > 1000
+        assert statuses[400] > (50 if row.bodies and large else 1)
     house.settle()
     assert house.leaks() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import Protocol
 
 from fondaco.billing.charge import Charge
 from fondaco.billing.ledger import Ledger
@@ -12,7 +13,6 @@ from fondaco.errors import LedgerUnavailable, PaymentRequired
 from fondaco.limits.admission import Admission
 from fondaco.limits.service import Limiter
 from fondaco.limits.ticket import Ticket
-from fondaco.models.model import Model
 from fondaco.money import NanoUsd
 
 
@@ -59,12 +59,21 @@ class Metered:
         self._charge.void()
 
 
+class Rated(Protocol):
+    """A model, or an endpoint that is paid by the call."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def tier(self) -> str: ...
+
+
 class Meter:
     def __init__(self, limiter: Limiter, ledger: Ledger) -> None:
         self._limiter = limiter
         self._ledger = ledger
 
-    async def admit(self, ticket: Ticket, model: Model, tokens: int = 0) -> Metered:
+    async def admit(self, ticket: Ticket, model: Rated, tokens: int = 0) -> Metered:
         """Let a request to `model` in that will use about so many tokens.
 
         Raises RateLimitExceeded, and LedgerUnavailable where its cost could not be written down.

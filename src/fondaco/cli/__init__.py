@@ -23,9 +23,13 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "serve": Entry("fondaco.cli.serve:serve", "Start the server on local models."),
+    "engine": Entry("fondaco.cli.engine:engine", "Run one engine alone, without the gateway."),
     "accounts": Entry("fondaco.cli.accounts:app", "Make, list, suspend and resume accounts."),
     "keys": Entry("fondaco.cli.keys:app", "Make, list and revoke API keys."),
     "models": Entry("fondaco.cli.models:app", "List models; fetch and remove their weights."),
+    "characters": Entry("fondaco.cli.characters:app", "Import, list, change and export characters."),
+    "index": Entry("fondaco.cli.index:app", "Add folders and pages to the local search index; list, remove."),
+    "prompt": Entry("fondaco.cli.prompt:app", "Show the system prompt that a model is given."),
     "usage": Entry("fondaco.cli.usage:usage", "Show what was spent, by day, model and key."),
     "credit": Entry("fondaco.cli.credit:app", "Top an account up by hand, or take from it."),
     "config": Entry("fondaco.cli.config:app", "Show each setting, its value and where it came from."),

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
 
 from fondaco.content import Content
-from fondaco.errors import PayloadTooLarge, UnsupportedContentType
+from fondaco.errors import MalformedForm, PayloadTooLarge, UnsupportedContentType
 from fondaco.http.reply import Header
 from fondaco.ids import request_id
+from fondaco.media.multipart import BadForm, FileTooLarge, Form, boundary_of, read_form
 
 if TYPE_CHECKING:
     from fondaco.keys.caller import Caller
     from fondaco.limits.ticket import Ticket
+
+
+FILE_TOO_LARGE = "File exceeds the maximum allowed size of 25 MB."
 
 
 class ClientGone(Exception):
@@ -122,6 +126,23 @@ class Call:
             await self.wait_whole()
         body, self._body = self._body, b""
         return Content(body if type(body) is bytes else bytes(body))
+
+    async def form_body(self) -> Form:
+        """The body of a request that must be multipart/form-data, once: it is not kept here.
+
+        Raises UnsupportedContentType, PayloadTooLarge and MalformedForm.
+        """
+        try:
+            boundary = boundary_of(self.headers.get(b"content-type", b""))
+            if not boundary:
+                raise UnsupportedContentType("Invalid request content-type: it must be multipart/form-data")
+            await self.wait_whole()
+            body, self._body = self._body, b""
+            return read_form(bytes(body), boundary)
+        except (PayloadTooLarge, FileTooLarge):  # what is so large is always the file
+            raise PayloadTooLarge(FILE_TOO_LARGE) from None
+        except BadForm as bad:
+            raise MalformedForm(f"Invalid form request: {bad}") from None
 
     async def peek_body(self) -> Content[bytes | bytearray]:
         """The whole body, which stays for whoever reads it after. Raises PayloadTooLarge, and ClientGone."""

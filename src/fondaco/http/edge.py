@@ -94,6 +94,7 @@ class Edge:
         self, call: Call, status: int, headers: Sequence[Header], stream: ByteStream
     ) -> int:
         client, sent = call.client, 0
+        events = headers[0][1].startswith(b"text/event-stream")
         try:
             client.begin(status, headers)
             async for piece in stream:
@@ -108,6 +109,9 @@ class Edge:
             else:
                 self._log.error("stream.crashed", request_id=call.request_id, exc_info=error)
                 piece = stream_error(FondacoError())
+            if not events:
+                # Of a file, only the connection's end tells that it is not whole.
+                return sent
             sent += len(piece)
             client.piece(piece)
         finally:

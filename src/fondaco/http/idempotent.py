@@ -15,6 +15,7 @@ from fondaco.http.call import Call
 from fondaco.http.reply import ByteStream, Header, Reply
 from fondaco.http.routing import API_BASES, Endpoint
 from fondaco.idempotency.service import Answer, Idempotency, Run, Use
+from fondaco.media.multipart import BadForm, boundary_of
 
 LONGEST_KEY = 255
 
@@ -74,8 +75,17 @@ async def _use(call: Call, text: bytes, idempotency: Idempotency) -> Use:
             route = route.removeprefix(base)
             break
     target = _encoder.encode((call.query_string.decode("latin-1"), sorted(call.path_params.items())))
-    body = await call.peek_body()
-    return await idempotency.use(call.identified.key_id, route, text, target, body.reveal())
+    body = _without_boundary(call, (await call.peek_body()).reveal())
+    return await idempotency.use(call.identified.key_id, route, text, target, body)
+
+
+def _without_boundary(call: Call, body: bytes | bytearray) -> bytes | bytearray:
+    """A form's boundary is made anew each time that the form is sent, so it is no part of what is asked."""
+    try:
+        boundary = boundary_of(call.headers.get(b"content-type", b""))
+    except BadForm:
+        return body
+    return body.replace(b"--" + boundary, b"--") if boundary else body
 
 
 def _lasting(headers: tuple[Header, ...]) -> tuple[Header, ...]:

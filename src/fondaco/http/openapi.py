@@ -49,6 +49,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     request: Any = None
     form: bool = False
     """The request is `multipart/form-data`, not JSON."""
+    files: tuple[str, ...] = ()
+    """Files that the form must hold, beside the fields of `request`."""
     answer: Any = None
     chunk: Any = None
     export: str | None = None
@@ -185,10 +187,18 @@ def _operation(operation: Operation, path: str, schema_of: _Schemas) -> Json:
         media = _MEDIA_FORM if operation.form else _MEDIA_JSON
         described["requestBody"] = {
             "required": True,
-            "content": {media: {"schema": schema_of(operation.request)}},
+            "content": {media: {"schema": _request_schema(operation, schema_of)}},
         }
     described["responses"] = _responses(operation, schema_of)
     return described
+
+
+def _request_schema(operation: Operation, schema_of: _Schemas) -> Json:
+    fields = schema_of(operation.request)
+    if not operation.files:
+        return fields
+    files = {name: {"type": "string", "format": "binary"} for name in operation.files}
+    return {"allOf": [fields, {"type": "object", "properties": files, "required": list(files)}]}
 
 
 def _operation_id(method: str, path: str) -> str:

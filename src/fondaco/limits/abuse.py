@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from fondaco.clock import Clock
-from fondaco.errors import FondacoError, MalformedJson, TooManyFailures
+from fondaco.errors import FondacoError, MalformedForm, MalformedJson, TooManyFailures
 from fondaco.keys.caller import Caller
 from fondaco.limits.refusals import NO_MODEL, RefusalLog
 
@@ -21,7 +21,7 @@ _COUNTED = frozenset({400, 403, 404, 409, 422})
 
 def counts(error: FondacoError) -> bool:
     """Whether this error, answered to a good key, is a failure that counts (CONTRACT 16, row 44)."""
-    return error.status in _COUNTED and not isinstance(error, MalformedJson)
+    return error.status in _COUNTED and not isinstance(error, (MalformedJson, MalformedForm))
 
 
 class Abuse:

@@ -1,7 +1,7 @@
 // The official Node client, doing what its users do: `node client.mjs <base URL> <key> <what>` prints what came as JSON.
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 
-const [baseURL, apiKey, what] = process.argv.slice(2);
+const [baseURL, apiKey, what, withWhat] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 
 const weather = {
@@ -111,6 +111,23 @@ const doings = {
     return { chunks, next };
   },
 
+  async spoken(forms) {
+    const input = "The fondaco opens at seven in the morning, and every merchant keeps his own key.";
+    const heard = {};
+    for (const form of forms.split(",")) {
+      const speech = await client.audio.speech.create({ model: "tts-1", voice: "alloy", input, response_format: form });
+      const file = await toFile(Buffer.from(await speech.arrayBuffer()), `speech.${form}`);
+      heard[form] = (await client.audio.transcriptions.create({ model: "whisper-1", file })).text;
+    }
+    return heard;
+  },
+
+  async vectors() {
+    const input = ["A ship enters the lagoon.", "Boats sail on water."];
+    const made = await client.embeddings.create({ model: "text-embedding-3-small", input });
+    return { model: made.model, vectors: made.data.map((row) => row.embedding), usage: made.usage };
+  },
+
   async backing_off() {
     const patient = new OpenAI({ baseURL, apiKey, maxRetries: 2 });
     const asked = { model: "m", messages: user("hi"), max_tokens: 1 };
@@ -120,4 +137,4 @@ const doings = {
   },
 };
 
-console.log(JSON.stringify(await doings[what]()));
+console.log(JSON.stringify(await doings[what](withWhat)));

@@ -15,6 +15,10 @@ FEWEST_BYTES_A_SECOND = 500
 that a file's size alone says what it can cost at most."""
 
 
+LIKELY_BYTES_A_SECOND = 16_000
+"""Of a file whose length nobody told: what 128 kbit/s make in a second."""
+
+
 def speech_bill(model: Model, characters: int) -> Bill:
     """What reading so many characters aloud costs."""
     price = pricing_of(model, SpeechPricing).input
@@ -27,6 +31,11 @@ def transcription_bill(model: Model, milliseconds: int, size: int | None = None)
     if size is not None:
         milliseconds = min(milliseconds, longest(size))
     return (Line(f"{model.id}-asr-second", milliseconds, price, SECOND),) if milliseconds > 0 else ()
+
+
+def likely(size: int) -> int:
+    """About how many milliseconds a file of so many bytes lasts."""
+    return size * SECOND // LIKELY_BYTES_A_SECOND
 
 
 def longest(size: int) -> int:

@@ -1,0 +1,1 @@
+"""The transcription engine: Whisper, or another model that hears, on OpenAI's wire."""

@@ -1,0 +1,1 @@
+"""POST /audio/transcriptions: what is said in audio, written down."""

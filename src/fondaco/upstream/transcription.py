@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -87,14 +88,15 @@ class _Whole(Sealed):
 
     text: str
     language: str | None = None
-    duration: float | None = None
-    segments: list[Segment] | None = None
+    duration: float | str | None = None
+    segments: list[dict[str, Any]] | None = None
+    """As `Segment`, where some servers say null for what they do not know."""
     words: list[Word] | None = None
     usage: _Usage | None = None
 
 
 _events = msgspec.json.Decoder(Begun | Heard | Done)
-_whole = msgspec.json.Decoder(_Whole, strict=False)
+_whole = msgspec.json.Decoder(_Whole)
 
 
 class Transcribers:
@@ -198,13 +200,26 @@ def _all_at_once(exchange: Exchange, body: bytes) -> list[Event]:
         if exchange.headers.get(b"content-type", b"").lower().startswith(b"text/plain"):
             return [Done(text=body.decode().strip())]
         told = _whole.decode(body)
+        segments = [_segment(each) for each in told.segments or ()]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise UpstreamFailed from None
-    segments = told.segments or []
-    seconds = told.duration
+    seconds = _seconds(told.duration)
     if seconds is None and told.usage is not None:
         seconds = told.usage.seconds
     if seconds is None and segments:
         seconds = segments[-1].end
     done = Done(text=told.text, language=told.language or "", seconds=seconds, words=told.words)
     return [*map(Heard, segments), done]
+
+
+def _segment(told: dict[str, Any]) -> Segment:
+    return msgspec.convert({name: value for name, value in told.items() if value is not None}, Segment)
+
+
+def _seconds(told: float | str | None) -> float | None:
+    """None too for a text that is no time, such as `nan`."""
+    try:
+        seconds = float(told or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None

@@ -101,6 +101,7 @@ HOSTILE = {
     "half an M4A": (encoded("m4a", tone(9))[:20_000], "cut short"),
     "half a WEBM": (encoded("webm", tone(9))[:20_000], "cut short"),
     "a WAV head cut off": (wav(SECOND)[:30], "cut short"),
+    "a WAV file of empty chunks": (wav(SECOND)[:12] + b"junk\0\0\0\0" * 3_000_000, "cut short"),
     "noise behind an MP3 head": (
         encoded("mp3", tone(1))[:200] + np.random.default_rng(1).bytes(9**7),
         "damaged",
@@ -154,6 +155,7 @@ def test_one_that_does_not_say_so_is_refused_when_the_limit_is_reached() -> None
         Recording(encoded("aac", pcm), 60)
 
 
+@pytest.mark.long
 def test_only_a_piece_of_a_long_recording_is_in_memory() -> None:
     data = encoded("flac", np.tile(tone(10), 40))
     gc.collect()

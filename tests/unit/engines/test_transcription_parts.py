@@ -59,7 +59,7 @@ def test_nobody_speaks_where_there_is_no_voice(noise: str) -> None:
     assert [stretch.spans for stretch in stretches([(made.astype(np.float32), True)], Listening())] == [[]]
 
 
-@pytest.mark.parametrize("seconds", [2.0, 5.0, 9.0])
+@pytest.mark.parametrize("seconds", [4.0, 6.5, 9.0])
 def test_no_word_is_cut_where_pieces_meet(spoken: Samples, seconds: float) -> None:
     """All of the speech is told once, whatever the pieces."""
     listening = Listening(silence=1.0)
@@ -82,6 +82,7 @@ def test_no_word_is_cut_where_pieces_meet(spoken: Samples, seconds: float) -> No
         assert middle.mean() > 0.97
 
 
+@pytest.mark.long
 def test_endless_speech_is_cut_and_memory_with_it(spoken: Samples) -> None:
     [stretch] = stretches(pieces(spoken, 60), Listening())
     endless = np.tile(Joined(stretch).samples, 12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from fondaco.engines.launch import Launch
-from fondaco.engines.serving import Refusal, engine_app
+from fondaco.engines.serving import Refusal, engine_app, kept_alive
 from fondaco.engines.transcription import speech
 from fondaco.engines.transcription.asked import Asked, asked_of
 from fondaco.engines.transcription.languages import name_of
@@ -67,7 +67,7 @@ def create(launch: Launch) -> Starlette:
             message = f"The audio could not be processed for transcription: {bad}."
             raise Refusal(422, "ASR_UPSTREAM_VALIDATION_FAILED", message, "file") from None
         if asked.stream:
-            return StreamingResponse(_events(begun), media_type="text/event-stream")
+            return StreamingResponse(kept_alive(_events(begun)), media_type="text/event-stream")
         return await _while_there(request, _whole(begun, asked))
 
     row = {"type": "asr", "languages": sorted(model.languages), "max_seconds": max_seconds}
@@ -91,7 +91,7 @@ async def _form(request: Request) -> Form:
         raise Refusal(400, "invalid_form", f"The form cannot be read: {bad}") from None
 
 
-async def _events(transcription: Transcription) -> AsyncIterator[bytes]:
+async def _events(transcription: Transcription) -> AsyncGenerator[bytes]:
     seconds = transcription.recording.seconds
     yield _event(Begun(round(seconds, 3)))
     text: list[str] = []

@@ -29,19 +29,24 @@ class Model(Protocol):
 
 
 def load(launch: Launch) -> Model:
-    """The model that the files are of. Raises ImportError where its runtime is missing, and LoadFailed."""
-    with _folder(launch) as folder:
-        if launch.model.endswith(".onnx"):
+    """The model that the files are of. Raises ImportError where its runtime is missing, and LoadFailed.
+
+    Option `main`: what its main file is called, where the weight store has it under another name.
+    """
+    own = Path(launch.model)
+    main = launch.options.get("main") or (own.name if own.suffix == ".onnx" else "model.bin")
+    with _folder(launch, main) as folder:
+        if main.endswith(".onnx"):
             from fondaco.engines.transcription.parakeet import load_parakeet
 
-            return load_parakeet(folder, launch)
+            return load_parakeet(folder, main, launch.threads)
         from fondaco.engines.transcription.whisper import load_whisper
 
-        return load_whisper(folder, launch)
+        return load_whisper(folder, launch.options, launch.threads)
 
 
 @contextmanager
-def _folder(launch: Launch) -> Generator[Path]:
+def _folder(launch: Launch, main: str) -> Generator[Path]:
     """The model's files in one folder, under the names by which runtimes look for them.
 
     A weight store keeps them elsewhere under other names. Links to them last only as long as the model is loaded.
@@ -52,7 +57,6 @@ def _folder(launch: Launch) -> Generator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="fondaco-model-") as made:
         folder = Path(made)
-        main = model.name if model.suffix == ".onnx" else "model.bin"
         for name, file in {main: str(model), **launch.files}.items():
             (folder / name).symlink_to(Path(file).absolute())
         yield folder

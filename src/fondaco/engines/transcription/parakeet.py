@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from fondaco.engines.launch import Launch
 from fondaco.engines.serving import LoadFailed
 from fondaco.engines.transcription.recording import RATE
 from fondaco.engines.transcription.speech import Listening, Stretch
@@ -22,8 +21,8 @@ _LONGEST_WORD_END = 0.32
 """Seconds that a word lasts at most after its last token began: these models tell beginnings only."""
 
 
-def load_parakeet(folder: Path, launch: Launch) -> Parakeet:
-    """Raises ImportError, and LoadFailed.
+def load_parakeet(folder: Path, main: str, threads: int) -> Parakeet:
+    """`main` is its encoder, `encoder-model.onnx` or `encoder-model.int8.onnx`. Raises ImportError, and LoadFailed.
 
     What the model is stands in the folder's `config.json` (`model_type`), else it is a Parakeet TDT.
     """
@@ -31,9 +30,9 @@ def load_parakeet(folder: Path, launch: Launch) -> Parakeet:
     runtime: Any = importlib.import_module("onnx_asr")
     onnx: Any = importlib.import_module("onnxruntime")
     options = onnx.SessionOptions()
-    options.intra_op_num_threads = launch.threads
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    quantized = _QUANTIZED.fullmatch(Path(launch.model).name)
+    quantized = _QUANTIZED.fullmatch(main)
     try:
         model = runtime.load_model(
             _model_type(folder),

@@ -27,6 +27,8 @@ RATE = 16_000
 
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 4_000, 384_000
+MAX_CHUNKS = 1000
+"""Of a WAV file, before its sound."""
 
 Samples = NDArray[np.float32]
 
@@ -195,7 +197,9 @@ def _check_form(rate: int, channels: int) -> None:
 def _check_wav(data: bytes | memoryview) -> None:
     """A WAV file's own account of its form and length, which its demuxer partly ignores."""
     at, view = 12, memoryview(data)
-    while at + 8 <= len(view):
+    for _ in range(MAX_CHUNKS):
+        if at + 8 > len(view):
+            break
         name, size = bytes(view[at : at + 4]), int.from_bytes(view[at + 4 : at + 8], "little")
         at += 8
         if name == b"fmt " and at + 8 <= len(view):

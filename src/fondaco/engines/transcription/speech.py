@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from fondaco.content import Sealed
 from fondaco.engines.transcription.recording import RATE, Samples
 
 PADDING_SECONDS = 0.4
@@ -31,15 +32,12 @@ class Span(msgspec.Struct, frozen=True):
     end: int
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class Stretch(Sealed):
     """`spans` of `samples` are speech; `offset` is where it begins in the recording, in seconds."""
 
     samples: Samples
     spans: list[Span]
     offset: float
-
-    def __repr__(self) -> str:
-        return "Stretch()"
 
 
 class Listening(msgspec.Struct, frozen=True):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET
 
-from fondaco.engines.launch import Launch
 from fondaco.engines.serving import LoadFailed
 from fondaco.engines.transcription.recording import RATE, Samples
 from fondaco.engines.transcription.speech import PADDING_SECONDS, Joined, Listening, Stretch
@@ -26,20 +25,19 @@ _STEP = 0.4
 _FRAMES_A_SECOND = 100
 
 
-def load_whisper(folder: Path, launch: Launch) -> Whisper:
+def load_whisper(folder: Path, options: Mapping[str, str], threads: int) -> Whisper:
     """Raises ImportError, and LoadFailed.
 
     Options: `compute_type` (int8), `device` (cpu), `beam_size`.
     """
     # It ships no types.
     runtime: Any = importlib.import_module("faster_whisper")
-    options = launch.options
     try:
         model = runtime.WhisperModel(
             str(folder),
             device=options.get("device", "cpu"),
             compute_type=options.get("compute_type", "int8"),
-            cpu_threads=launch.threads,
+            cpu_threads=threads,
             local_files_only=True,
         )
     except (RuntimeError, ValueError, OSError):
@@ -51,7 +49,7 @@ class Whisper:
     listening = Listening()
 
     def __init__(self, model: Any, beam_size: int) -> None:
-        self.languages = frozenset[str](model.supported_languages)
+        self.languages = _languages(model)
         self._model = model
         self._beam_size = beam_size
         self._encode = model.encode
@@ -64,7 +62,7 @@ class Whisper:
             joined.samples,
             language=wish.language or self._language(joined.samples),
             initial_prompt=wish.prompt,
-            temperature=_temperatures(wish.temperature),
+            temperature=temperatures(wish.temperature),
             word_timestamps=wish.words,
             beam_size=self._beam_size,
         )
@@ -72,6 +70,8 @@ class Whisper:
 
     def _language(self, speech: Samples) -> str:
         """The language of the first window, heard in the very frames that it is transcribed from."""
+        if len(self.languages) == 1:
+            return next(iter(self.languages))  # a model for English alone cannot be asked
         frames = self._model.feature_extractor(speech[: WINDOW_SECONDS * RATE])[..., :-1]
         language, _, _ = self._model.detect_language(features=frames)
         return str(language)
@@ -85,6 +85,14 @@ class Whisper:
         encoded = self._encode(features)
         self._encoded = (features, encoded)
         return encoded
+
+
+def _languages(model: Any) -> frozenset[str]:
+    """Older models lack the youngest of the languages that the runtime lists: they have no token for it."""
+    listed: list[str] = model.supported_languages
+    if len(listed) == 1:
+        return frozenset(listed)
+    return frozenset(code for code in listed if model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None)
 
 
 def _told(segments: Iterator[Any], joined: Joined, *, words: bool) -> Iterator[Segment]:
@@ -112,7 +120,7 @@ def _word(word: Any, joined: Joined) -> Word:
     return Word(word.word.strip(), *joined.times(float(word.start), float(word.end)))
 
 
-def _temperatures(lowest: float) -> list[float]:
+def temperatures(lowest: float) -> list[float]:
     """What is tried in turn where the model is unsure or says the same thing over and over."""
     steps = int((1.0 - min(lowest, 1.0)) / _STEP + 1e-9)
     return [round(lowest + _STEP * step, 2) for step in range(steps + 1)]

@@ -6,11 +6,12 @@ Each field's docstring is its documentation; `fondaco config show` and `docs/set
 from __future__ import annotations
 
 import os
+import re
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +20,11 @@ from pydantic_settings import (
 )
 
 CONFIG_NAME = "fondaco.toml"
+
+# A name or an address, perhaps with a port; an IPv6 address with a port stands in brackets.
+_HOST = re.compile(
+    r"(?:[^\s:/@?#%*\[\]\\]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?|[0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,}"
+)
 
 # The file that `load` is reading: pydantic-settings builds its sources without a way to hand them one.
 _reading: ContextVar[Path | None] = ContextVar("_reading", default=None)
@@ -123,9 +129,11 @@ class GgufModel(ModelFacts):
 
 class TranscriptionModel(Section):
     path: str
-    """A folder with a Whisper model in CTranslate2's form, or `hf:owner/repo` on a model hub."""
+    """A folder with a Whisper model in CTranslate2's form or an ONNX model such as Parakeet, or `hf:owner/repo` on a model hub."""
+    main: str = "model.bin"
+    """Its main file there; `encoder-model.onnx` for a model such as Parakeet."""
     files: tuple[str, ...] = ("config.json", "tokenizer.json", "vocabulary.json", "preprocessor_config.json")
-    """What is in the folder beside `model.bin`. Older models have `vocabulary.txt` and no `preprocessor_config.json`."""
+    """What is in the folder beside it. Older models have `vocabulary.txt` and no `preprocessor_config.json`."""
     name: str | None = None
     """Display name."""
     second_usd: str | None = None
@@ -264,6 +272,22 @@ class NetSettings(Section):
     """Largest page or file, as it comes and as it is unpacked."""
     seconds: float = Field(default=20, gt=0, le=300)
     """How long one may take, redirects included."""
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _are_hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            if not _HOST.fullmatch(text):
+                raise ValueError(f"{text!r} is no host, nor host:port (no scheme, path, wildcard or network)")
+        return given
+
+    @field_validator("ports")
+    @classmethod
+    def _are_ports(cls, given: tuple[int, ...]) -> tuple[int, ...]:
+        for port in given:
+            if not 1 <= port <= 65535:
+                raise ValueError(f"{port} is no port (1 to 65535)")
+        return given
 
 
 class SearchSettings(Section):

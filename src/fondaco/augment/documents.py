@@ -88,7 +88,7 @@ class Documents:
         with mine:
             try:
                 with theirs:
-                    socket.send_fds(control, [b"d"], [theirs.fileno()])
+                    await _hand_over(control, theirs)
                 answer = await self._exchange(mine, job, data)
             except (OSError, TimeoutError):
                 answer = b""
@@ -121,6 +121,7 @@ class Documents:
             if self._process is None or self._control is None or self._process.returncode is not None:
                 self._end()
                 self._control, theirs = socket.socketpair()
+                self._control.setblocking(False)  # a process that takes nothing must not hold up the loop
                 with theirs:
                     self._process = await asyncio.create_subprocess_exec(
                         sys.executable,
@@ -144,6 +145,18 @@ class Documents:
         self._process = None
         if control is not None:
             control.close()
+
+
+async def _hand_over(control: socket.socket, document: socket.socket) -> None:
+    """Raises OSError or TimeoutError where the process takes nothing."""
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                socket.send_fds(control, [b"d"], [document.fileno()])
+            except BlockingIOError:  # those of clients that have left fill the way
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 async def _gone(process: asyncio.subprocess.Process) -> bool:

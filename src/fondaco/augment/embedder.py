@@ -42,8 +42,7 @@ class EngineEmbedder:
                     input=list(texts), model=seat.upstream_model or UNSET, encoding_format="base64"
                 )
                 made = await embed(self._transport, seat.target, body, len(texts))
-        except FondacoError:
+            items = msgspec.json.decode(made.data, type=list[_Item])
+            return [array("f", b64decode(item.embedding)) for item in items]
+        except (FondacoError, msgspec.DecodeError, ValueError):
             return None
-        return [
-            array("f", b64decode(item.embedding)) for item in msgspec.json.decode(made.data, type=list[_Item])
-        ]

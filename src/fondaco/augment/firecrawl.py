@@ -18,14 +18,14 @@ MAX_ANSWER = 16 * 1024 * 1024
 class Checking(Protocol):
     """See `fondaco.net.fetching`."""
 
-    async def check(self, url: str) -> None: ...
+    async def check(self, url: str) -> str: ...
 
 
 class _Metadata(Sealed):
     title: str | list[str] | None = None
     statusCode: int | None = None  # noqa: N815
-    publishedTime: str | None = None  # noqa: N815
-    modifiedTime: str | None = None  # noqa: N815
+    publishedTime: str | list[str] | None = None  # noqa: N815
+    modifiedTime: str | list[str] | None = None  # noqa: N815
 
 
 class _Data(Sealed):
@@ -49,14 +49,13 @@ class Firecrawl:
     async def scrape(self, url: str) -> Page:
         """Raises ScrapeFailed."""
         refuse_closed(url)
-        asked: dict[str, Any] = {
-            "url": url,
-            "formats": ["markdown"],
-            "onlyMainContent": True,
-            "timeout": int(1000 * self._seconds),
-        }
         try:
-            await self._checks.check(url)
+            asked: dict[str, Any] = {
+                "url": await self._checks.check(url),
+                "formats": ["markdown"],
+                "onlyMainContent": True,
+                "timeout": int(1000 * self._seconds),
+            }
             raw = await ask(
                 "POST",
                 self._url,
@@ -77,10 +76,14 @@ class Firecrawl:
         if not told.data.markdown:
             raise ScrapeFailed("page", "The page has no text.")
         facts = told.data.metadata
-        title = facts.title[0] if isinstance(facts.title, list) and facts.title else facts.title or ""
         return Page(
             url,
-            title if isinstance(title, str) else "",
+            _first(facts.title),
             told.data.markdown,
-            day(facts.publishedTime or facts.modifiedTime),
+            day(_first(facts.publishedTime) or _first(facts.modifiedTime)),
         )
+
+
+def _first(said: str | list[str] | None) -> str:
+    """Of what a page says, some of it more than once."""
+    return (said[0] if said else "") if isinstance(said, list) else said or ""

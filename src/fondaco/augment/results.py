@@ -15,6 +15,8 @@ from fondaco.content import Sealed
 MAX_CONTENT = 1200
 MAX_TITLE = 300
 MAX_URL = 2000
+_READ = 20_000
+"""Characters of a provider's text that are looked at: the rest would be cut."""
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\s]+")
@@ -48,7 +50,7 @@ def plain(text: object) -> str:
     if not isinstance(text, str):
         return ""
     # Twice: entities may hide tags.
-    return _UNSEEN.sub(" ", _TAG.sub(" ", html.unescape(_TAG.sub(" ", text)))).strip()
+    return _UNSEEN.sub(" ", _TAG.sub(" ", html.unescape(_TAG.sub(" ", text[:_READ])))).strip()
 
 
 def shortened(text: str, most: int) -> str:
@@ -70,7 +72,7 @@ def day(date: object) -> str:
             return ""
     try:
         return parsedate_to_datetime(date).date().isoformat()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return ""
 
 

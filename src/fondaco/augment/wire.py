@@ -11,7 +11,7 @@ from fondaco.augment.results import Result
 from fondaco.content import Sealed
 
 
-class SearchRequest(Sealed, kw_only=True, forbid_unknown_fields=True):
+class SearchRequest(Sealed, kw_only=True):
     query: Annotated[str, Meta(min_length=1, max_length=400)]
     limit: Annotated[int, Meta(ge=1, le=20)] | None = None
     search_provider: Literal["brave", "google"] | None = None
@@ -22,7 +22,7 @@ class SearchAnswer(Sealed, kw_only=True):
     results: list[Result]
 
 
-class ScrapeRequest(Sealed, kw_only=True, forbid_unknown_fields=True):
+class ScrapeRequest(Sealed, kw_only=True):
     url: str
 
 

@@ -72,9 +72,14 @@ class Fetcher:
             raise TooSlow from None
         raise TooManyRedirects
 
-    async def check(self, url: str) -> None:
-        """Raises what `fetch` would raise before it connects: for URLs that another service is to fetch for us."""
-        await self._guard.addresses(self._guard.place(url))
+    async def check(self, url: str) -> str:
+        """The URL as `fetch` reads it, for another service that is to fetch it for us: it must not read it otherwise.
+
+        Raises what `fetch` would raise before it connects.
+        """
+        place = self._guard.place(url)
+        await self._guard.addresses(place)
+        return str(place.url)
 
     async def _hop(self, place: Place, accept: str, limit: int) -> Fetched | Place:
         addresses = await self._guard.addresses(place)
@@ -179,7 +184,7 @@ async def _read(content: aiohttp.StreamReader, encoding: Encoding, limit: int) -
                 body.write(piece)
                 pieces += 1
                 if pieces % _PIECES_IN_A_ROW == 0:
-                    await asyncio.sleep(0)  # a little data may become very much
+                    await asyncio.sleep(0)  # a little data may become very much, or be very much work
     except Damaged:
         raise BadAnswer("what its server sent is damaged") from None
     if not inflation.whole:

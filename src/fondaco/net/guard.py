@@ -32,7 +32,7 @@ class Guard:
     ) -> None:
         """`allow_hosts` are `host` or `host:port`, for which nothing is refused but a port that neither they nor
         `ports` name. `own` tells this machine's addresses, which are refused however public they are."""
-        self._allowed = {host.lower().removesuffix(".") for host in allow_hosts}
+        self._allowed = {_named(text) for text in allow_hosts}
         self._ports = frozenset(ports)
         self._resolve = resolve or SystemResolver()
         self._own = own or own_addresses
@@ -71,11 +71,10 @@ class Guard:
         return tuple(dict.fromkeys(found))[:MAX_ADDRESSES]
 
     def _exempt(self, place: Place) -> bool:
-        return place.host in self._allowed or self._names_port(place)
+        return (place.host, None) in self._allowed or self._names_port(place)
 
     def _names_port(self, place: Place) -> bool:
-        host = f"[{place.host}]" if ":" in place.host else place.host
-        return f"{host}:{place.port}" in self._allowed
+        return (place.host, place.port) in self._allowed
 
 
 class SystemResolver:
@@ -95,6 +94,16 @@ def own_addresses() -> list[str]:
         for found in interface
         if found.family in (socket.AF_INET, socket.AF_INET6)
     ]
+
+
+def _named(text: str) -> tuple[str, int | None]:
+    """A host as places have it, and the port that stands with it."""
+    bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+    try:
+        place = place_of(f"http://[{text}]" if bare_ipv6 else f"http://{text}")
+    except Refused:
+        return text, None  # no URL has such a host
+    return place.host, place.url.explicit_port
 
 
 def _look_up(host: str, port: int) -> list[str]:

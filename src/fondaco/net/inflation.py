@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 PIECE = 64 * 1024
+_SLICE = 4096
+"""What is taken in at once: what stands behind a gzip member is copied for each member."""
 
 Encoding: TypeAlias = Literal["identity", "gzip", "deflate"]
 
@@ -40,26 +42,32 @@ class Inflation:
             None if encoding == "identity" else zlib.decompressobj(31 if encoding == "gzip" else 15)
         )
         self._begun = False
+        self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Pieces of at most PIECE bytes. Raises Damaged."""
+        """Pieces of at most PIECE bytes, some of them empty: each stands for a bounded amount of work. Raises Damaged."""
         if self._stream is None:
             yield from (data[at : at + PIECE] for at in range(0, len(data), PIECE))
             return
-        made = b""
-        while data or len(made) == PIECE:  # a full piece may have more behind it
-            if self._stream.eof:
-                if self._encoding != "gzip" or data[:1] != b"\x1f":
-                    return  # whatever stands after the end
-                self._stream = zlib.decompressobj(31)
-            made = self._inflate(data)
-            data = self._stream.unconsumed_tail or self._stream.unused_data
-            if made:
-                yield made
+        for at in range(0, len(data), _SLICE):
+            yield from self._inflated(data[at : at + _SLICE])
 
     @property
     def whole(self) -> bool:
         return self._stream is None or not self._begun or self._stream.eof
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        assert self._stream is not None
+        made = b""
+        while not self._over and (data or len(made) == PIECE):  # a full piece may have more behind it
+            if self._stream.eof:
+                if self._encoding != "gzip" or data[:1] != b"\x1f":
+                    self._over = True  # whatever stands after the end
+                    return
+                self._stream = zlib.decompressobj(31)
+            made = self._inflate(data)
+            data = self._stream.unconsumed_tail or self._stream.unused_data
+            yield made
 
     def _inflate(self, data: bytes) -> bytes:
         assert self._stream is not None

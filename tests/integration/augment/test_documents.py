@@ -44,6 +44,7 @@ async def fault_of(documents: Documents, data: bytes, name: str = "") -> str:
 # What is read.
 
 
+@pytest.mark.long
 async def test_a_page_gives_its_main_text_its_title_and_its_date(documents: Documents) -> None:
     head = "<meta property='article:published_time' content='2024-05-06T10:00:00Z'>"
     data = papers.page(
@@ -186,11 +187,10 @@ async def test_a_zip_that_lies_about_its_sizes_gives_no_more_than_it_says(docume
 @pytest.mark.parametrize(
     "name",
     [
-        "many parts",
         "laughs",
         *(
             pytest.param(name, marks=pytest.mark.long)
-            for name in ("deep html", "deep xml", "pdf bomb", "wide sheet", "memory")
+            for name in ("many parts", "deep html", "deep xml", "pdf bomb", "wide sheet", "memory")
         ),
     ],
 )
@@ -283,6 +283,33 @@ async def test_a_lost_process_is_replaced(documents: Documents) -> None:
 async def test_many_at_once_are_told_apart(documents: Documents) -> None:
     texts = await asyncio.gather(*(documents.parse(f"number {at}".encode(), "a.txt") for at in range(30)))
     assert texts == [f"number {at}" for at in range(30)]
+
+
+async def test_a_long_run_of_blanks_takes_no_longer_than_its_length(documents: Documents) -> None:
+    text = f"a{' ' * 200_000}b{' ' * 200_000}"
+    assert await documents.parse(text.encode(), "a.txt") == text.rstrip()
+
+
+@pytest.mark.long
+async def test_clients_that_leave_while_the_process_is_busy_hold_nobody_up() -> None:
+    documents = Documents(LIMITS)
+    await documents.parse(b"warm", "a.txt")
+    process, slowest = _process(documents), 0.0
+    os.kill(process, signal.SIGSTOP)
+    for _ in range(600):
+        asked = asyncio.create_task(documents.parse(b"x", "a.txt"))
+        await asyncio.sleep(0)
+        begun = time.monotonic()
+        await asyncio.sleep(0.001)
+        slowest = max(slowest, time.monotonic() - begun)
+        asked.cancel()
+        await asyncio.wait([asked])
+    waiting = asyncio.create_task(documents.parse(b"here", "a.txt"))
+    await asyncio.sleep(0.2)
+    os.kill(process, signal.SIGCONT)
+    assert await waiting == "here"
+    assert slowest < 1
+    await documents.close()
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from typer.testing import CliRunner
 
 import papers
 from fondaco.augment.documents import Documents
+from fondaco.augment.index import gathering as gathering_module
 from fondaco.augment.index import index as index_module
 from fondaco.augment.index.gathering import Gathered, Gathering, NoSuchPlace
 from fondaco.augment.index.index import Index
-from fondaco.augment.index.store import FILE_NAME, IndexBroken, IndexStore
+from fondaco.augment.index.passages import Passage
+from fondaco.augment.index.store import FILE_NAME, Document, IndexBroken, IndexStore
 from fondaco.augment.words import content_words
 from fondaco.cli import app
 from fondaco.net.fetching import Fetcher
@@ -177,6 +180,64 @@ async def test_removing_leaves_nothing_to_be_found(
     assert not store.remove(str(folder))
     assert store.sources() == []
     assert await found(tmp_path / "data", "dough") == []
+
+
+async def test_what_is_removed_is_gone_from_the_disk(tmp_path: Path, store: IndexStore) -> None:
+    for place in ("secret", "other"):
+        source_id, _ = store.begin(place, None)
+        for at in range(50):
+            text = f"The {place}canary of number {at} sings. " * 5
+            store.put(source_id, Document(f"{at}", f"file:{place}/{at}", place, "", b"", [Passage("", text)]))
+    kept = [file.read_bytes() for file in (tmp_path / "data").iterdir()]
+    assert any(b"secretcanari" in data for data in kept)  # as the word index has it
+    store.remove("secret")
+    kept = [file.read_bytes() for file in (tmp_path / "data").iterdir()]
+    assert not any(b"secretcanar" in data for data in kept)
+    assert any(b"othercanary" in data for data in kept)
+
+
+async def test_what_cannot_be_read_is_left_out_and_the_rest_taken(
+    tmp_path: Path, folder: Path, store: IndexStore, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gathering(store, documents).add(str(folder))
+    (folder / os.fsdecode(b"bad\xff.txt")).write_text("no UTF-8")
+    os.mkfifo(folder / "pipe")
+    monkeypatch.setattr(gathering_module, "MAX_FILE_BYTES", len(BREAD))
+    told: dict[str, str] = {}
+    (folder / "gone.txt").symlink_to("nowhere")
+    done = await gathering(store, documents).add(str(folder), tell=told.__setitem__)
+    assert told["tides.md"] == "it is too large"
+    assert told["bad\udcff.txt"] == "its name is not valid UTF-8"
+    assert set(told) == {"bad\udcff.txt", "deep/bread.txt", "picture.png", "tides.md"}
+    # What it was before is no longer what it is.
+    assert done == Gathered(added=0, unchanged=1, left_out=3, gone=1)
+    assert store.sources()[0].documents == 1
+
+
+async def test_a_folder_that_cannot_be_looked_into_is_told(
+    folder: Path, store: IndexStore, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "deep":
+            raise PermissionError
+        return look(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    told: dict[str, str] = {}
+    await gathering(store, documents).add(str(folder), tell=told.__setitem__)
+    assert (told["deep"], told["tides.md"]) == ("it cannot be read", "added")
+
+
+async def test_the_servers_own_folder_is_no_part_of_what_is_around_it(
+    tmp_path: Path, folder: Path, store: IndexStore, documents: Documents
+) -> None:
+    (tmp_path / "data" / "log.txt").write_text("What the server keeps.")
+    told: dict[str, str] = {}
+    await gathering(store, documents).add(str(tmp_path), tell=told.__setitem__)
+    assert not any(name.startswith("data/") for name in told)
+    assert "hand book/tides.md" in told
 
 
 async def test_meaning_finds_what_words_do_not(

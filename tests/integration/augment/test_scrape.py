@@ -80,7 +80,7 @@ async def test_firecrawl_reads_what_we_would_fetch(site: OddServer) -> None:
         },
         "https://old.test/": {
             "markdown": "# Old",
-            "metadata": {"title": ["Old", "older"], "statusCode": 200},
+            "metadata": {"title": ["Old", "older"], "statusCode": 200, "publishedTime": ["2020-01-02", "x"]},
         },
         "https://gone.test/": {"markdown": "Not here", "metadata": {"statusCode": 404}},
         "https://empty.test/": {"markdown": "", "metadata": {}},
@@ -93,7 +93,9 @@ async def test_firecrawl_reads_what_we_would_fetch(site: OddServer) -> None:
         "# Tides",
         "2024-05-06",
     )
-    assert (await scraper.scrape("https://old.test/")).title == "Old"
+    # It is asked for what was checked, in the one spelling that nobody can read otherwise.
+    old = await scraper.scrape("HTTPS://\u24de\u24db\u24d3.test/#x")
+    assert (old.url, old.title, old.date) == ("HTTPS://\u24de\u24db\u24d3.test/#x", "Old", "2020-01-02")
     for url in ("https://gone.test/", "https://empty.test/", "https://unknown.test/"):
         with pytest.raises(ScrapeFailed) as failed:
             await scraper.scrape(url)

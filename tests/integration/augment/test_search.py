@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import types
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -207,6 +208,29 @@ async def test_ddgs_that_fails_does_not_quote_the_query(
 ) -> None:
     _library(monkeypatch, error)
     assert (await Search(providers_of(SearchSettings())).search("canary")).error == said
+
+
+async def test_a_ddgs_that_hangs_takes_no_thread_that_others_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    class Hanging:
+        def __init__(self, timeout: int) -> None: ...
+
+        def text(self, query: str, **options: Any) -> Sequence[dict[str, str]]:
+            released.wait(10)
+            return []
+
+    module = types.ModuleType("ddgs")
+    module.DDGS = Hanging  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "ddgs", module)
+    search = Search(providers_of(SearchSettings(seconds=0.1)))
+    try:
+        found = await asyncio.gather(*(search.search("tides") for _ in range(40)))
+        assert {each.error for each in found} == {"No search provider answered (ddgs: too slow)."}
+        async with asyncio.timeout(2):
+            await asyncio.to_thread(int)
+    finally:
+        released.set()
 
 
 def test_the_real_library_takes_what_we_give_it() -> None:

@@ -365,6 +365,30 @@ async def test_a_bomb_stops_at_the_bound(server: OddServer, encoding: str, wbits
         tracemalloc.stop()
 
 
+async def test_much_work_for_no_bytes_leaves_others_their_turns(server: OddServer) -> None:
+    members = 20_000
+    server.pages["/"] = answer(gzip.compress(b"") * members, headers={"content-encoding": "gzip"})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    assert (await open_to(server).fetch(f"{server.url}/")).body == b""
+    task.cancel()
+    assert turns > members / 20
+
+
+async def test_what_stands_behind_a_gzip_body_is_passed_over(server: OddServer) -> None:
+    server.pages["/"] = answer(
+        gzip.compress(b"here") + b"\0" + b"\x1f" * 9_000, headers={"content-encoding": "gzip"}
+    )
+    assert (await open_to(server).fetch(f"{server.url}/")).body == b"here"
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_an_endless_body_stops_at_the_bound(server: OddServer, chunked: bool) -> None:
     sent = 0

@@ -15,6 +15,12 @@ def test_headings_go_with_what_follows_them() -> None:
     ]
 
 
+def test_a_hostile_heading_takes_no_longer_than_its_length() -> None:
+    (passage,) = passages("## Tides ##\n# a" + " " * 500_000 + "b\nthe text")
+    assert passage.heading.endswith("b")
+    assert passage.text == "the text"
+
+
 def test_short_paragraphs_stay_together_and_long_ones_are_cut_between_sentences() -> None:
     short = "\n\n".join(["A line."] * 10)
     assert len(list(passages(short))) == 1

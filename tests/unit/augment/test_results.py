@@ -32,6 +32,8 @@ pytestmark = pytest.mark.anyio
         ("Mon, 06 May 2024 10:00:00 GMT", "2024-05-06"),
         ("2024-13-45", ""),
         ("3 days ago", ""),
+        ("Mon, 06 May 2024 10:00:00 +99999999999999999999", ""),
+        ("6 May 99999999999 10:00:00 +0000", ""),
         ("", ""),
         (None, ""),
         (20240506, ""),
@@ -78,6 +80,10 @@ def test_a_result_is_bounded_and_always_has_a_title() -> None:
     assert len(found.content) <= MAX_CONTENT
     assert found.content.endswith("word…")
     assert shortened("short", 5) == "short"
+
+
+def test_of_a_providers_text_no_more_is_looked_at_than_is_kept() -> None:
+    assert len(plain("word " * 1_000_000)) < 20 * MAX_CONTENT
 
 
 def test_a_result_is_content() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from pydantic import ValidationError
 
 from fondaco.content import ContentLeak
 from fondaco.net.addresses import not_public
 from fondaco.net.errors import Refused
 from fondaco.net.guard import Guard
 from fondaco.net.places import MAX_URL, place_of
+from fondaco.settings import NetSettings
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "1.1.1.1", "172.32.0.1", "100.128.0.1", "192.0.1.1", "223.255.255.254"]
 PUBLIC += [
@@ -167,6 +169,36 @@ def test_only_listed_ports_are_fetched_from_and_an_allowed_host_names_its_own() 
         with pytest.raises(Refused) as refused:
             guard.place(bad)
         assert refused.value.reason == "bad_port"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url"),
+    [
+        ("[::1]", "http://[::1]/"),
+        ("::1", "http://[0:0::1]/"),
+        ("0:0:0:0:0:0:0:1", "http://[::1]/"),
+        ("[::1]:8080", "http://[::1]:8080/"),
+        ("Wiki.Internal.", "http://wiki.internal/"),
+        ("wiki.internal.:8080", "http://wiki.internal:8080/"),
+        ("b\u00fccher.internal", "http://xn--bcher-kva.internal/"),
+    ],
+)
+def test_an_allowed_host_may_be_spelled_as_in_a_url(allowed: str, url: str) -> None:
+    assert NetSettings(allow_hosts=(allowed,)).allow_hosts == (allowed,)
+    Guard([allowed]).place(url)
+    with pytest.raises(Refused):
+        Guard(["other.internal"]).place(url)
+
+
+@pytest.mark.parametrize(
+    "field", [{"allow_hosts": [text]} for text in ("", "http://wiki", "wiki/", "*.internal", "10.0.0.0/8", "a b", "u@h")]
+    + [{"ports": [port]} for port in (0, -1, 65536)],
+)  # fmt: skip
+def test_what_names_no_host_or_port_is_refused_by_the_settings(
+    field: dict[str, list[str] | list[int]],
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(field))):
+        NetSettings.model_validate(field)
 
 
 def test_neither_places_nor_errors_show_what_was_asked() -> None:

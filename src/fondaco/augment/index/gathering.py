@@ -72,17 +72,18 @@ class Gathering:
         source_id, known = self._store.begin(str(path), base_url)
         outcomes: list[str] = []
         seen: set[str] = set()
-        root, files = await asyncio.to_thread(_walked, path)
-        for file, size in files:
+        own = self._store.data_dir.resolve()
+        root, files = await asyncio.to_thread(_walked, path, own)
+        base = base_url.rstrip("/") + "/" if base_url else f"file:{quote(root.name)}/"
+        for file in files:
             name = file.relative_to(root).as_posix()
-            seen.add(name)
-            base = base_url.rstrip("/") + "/" if base_url else f"file:{quote(root.name)}/"
-            if size > MAX_FILE_BYTES:
-                what = "it is too large"
-            else:
+            read = await asyncio.to_thread(_read, file)
+            if isinstance(read, bytes):
+                seen.add(name)
                 job = Job(name=file.name, max_characters=MAX_CHARACTERS)
-                data = await asyncio.to_thread(file.read_bytes)
-                what = await self._put(source_id, known, name, base + quote(name), job, data)
+                what = await self._put(source_id, known, name, base + quote(name), job, read)
+            else:
+                what = read
             outcomes.append(what)
             tell(name, what)
         gone = [name for name in known if name not in seen]
@@ -114,22 +115,41 @@ def is_url(place: str) -> bool:
     return place.lower().startswith(("http://", "https://"))
 
 
-def _walked(path: Path) -> tuple[Path, list[tuple[Path, int]]]:
-    """What paths are relative to, and all files with their sizes."""
-    root = path if path.is_dir() else path.parent
-    return root, [(file, file.stat().st_size) for file in _files(path)]
+def _walked(path: Path, own: Path) -> tuple[Path, list[Path]]:
+    """What paths are relative to, and all files; but for those of `own`, the server's own folder."""
+    return path if path.is_dir() else path.parent, list(_files(path, own))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """Hidden ones and links are none of it."""
-    if path.is_file():
+def _files(path: Path, own: Path) -> Iterator[Path]:
+    """Hidden ones and links are none of it. A folder that cannot be looked into stands for itself."""
+    entries: list[Path] = []
+    try:
+        is_one = path.is_file()
+        if path.is_dir():
+            entries = [
+                entry
+                for entry in sorted(path.iterdir())
+                if not entry.name.startswith(".") and not entry.is_symlink() and entry != own
+            ]
+    except OSError:
+        is_one = True
+    if is_one:
         yield path
-        return
-    for entry in sorted(path.iterdir()):
-        if entry.name.startswith(".") or entry.is_symlink():
-            continue
-        if entry.is_dir() or entry.is_file():
-            yield from _files(entry)
+    for entry in entries:
+        yield from _files(entry, own)
+
+
+def _read(file: Path) -> bytes | str:
+    """A file's bytes, or why it is left out."""
+    try:
+        str(file).encode()
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+    except OSError:
+        return "it cannot be read"
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8"
+    return data if len(data) <= MAX_FILE_BYTES else "it is too large"
 
 
 def _title(parsed: Parsed, name: str) -> str:

@@ -13,7 +13,7 @@ SHORTEST = 40
 MOST = 20_000
 """Of one document."""
 
-_HEADING = re.compile(r"(#{1,6})\s+(.+?)\s*#*$")
+_HEADING = re.compile(r"(#{1,6})\s++(\S.*)")
 _SENTENCE_END = re.compile(r"(?<=[.!?;:。！？])\s+|\n")
 
 
@@ -33,7 +33,7 @@ def passages(text: str) -> Iterator[Passage]:
             if gathered:
                 yield Passage(" › ".join(path), gathered)
                 gathered = ""
-            path = [*path[: len(found[1]) - 1], found[2]]
+            path = [*path[: len(found[1]) - 1], found[2].rstrip("#").rstrip()]
             lines.pop(0)
         for piece in _pieces("\n".join(lines).strip()):
             if gathered and len(gathered) + len(piece) > LONGEST:

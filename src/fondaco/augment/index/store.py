@@ -15,11 +15,20 @@ import msgspec
 
 from fondaco.augment.index.passages import Passage
 from fondaco.augment.meaning import Vector, code
+from fondaco.store.errors import StoreError
 from fondaco.store.folder import prepare_database
 
 FILE_NAME = "index.db"
 VERSION = 1
 BUSY_SECONDS = 10.0
+
+_PRAGMAS = (
+    "temp_store=MEMORY",
+    "foreign_keys=ON",
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "secure_delete=ON",
+)
 
 
 class IndexBroken(Exception):
@@ -60,13 +69,14 @@ class IndexStore:
     def __init__(self, data_dir: Path) -> None:
         """The file is made if it is not there."""
         path = data_dir / FILE_NAME
+        self.data_dir = data_dir
         with _faults():
             prepare_database(path)
             self._db = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         try:
-            for pragma in ("temp_store=MEMORY", "foreign_keys=ON", "journal_mode=WAL", "synchronous=NORMAL"):
+            for pragma in _PRAGMAS:
                 with _faults():
                     self._db.execute(f"PRAGMA {pragma}")
             self._make()
@@ -127,12 +137,17 @@ class IndexStore:
             self._drop(source_id, name)
 
     def remove(self, place: str) -> bool:
-        """A source with all its documents. False if there is none of that name."""
+        """A source with all its documents, of which nothing stays in the file. False if there is none of that name."""
         with self._transaction():
             self._db.execute(
                 "DELETE FROM documents WHERE source_id IN (SELECT id FROM sources WHERE place = ?)", (place,)
             )
-            return self._db.execute("DELETE FROM sources WHERE place = ?", (place,)).rowcount > 0
+            removed = self._db.execute("DELETE FROM sources WHERE place = ?", (place,)).rowcount > 0
+            # Until its parts are merged the word index keeps the words of what is gone.
+            self._db.execute("INSERT INTO words (words) VALUES ('optimize')")
+        with _faults():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return removed
 
     # What is searched.
 
@@ -251,5 +266,5 @@ def embedded_text(title: str, heading: str, text: str) -> str:
 def _faults() -> Generator[None]:
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, StoreError, OSError) as error:
         raise IndexBroken(f"{FILE_NAME} cannot be used ({type(error).__name__})") from None

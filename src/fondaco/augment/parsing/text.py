@@ -9,7 +9,8 @@ from fondaco.augment.parsing.faults import Unreadable
 from fondaco.augment.parsing.wire import Parsed
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
-_BLANK_END = re.compile(r"[ \t\u00a0]+$", re.MULTILINE)
+# From the run's beginning alone: else a long run within a line takes the square of its length.
+_BLANK_END = re.compile(r"(?<![ \t\u00a0])[ \t\u00a0]++$", re.MULTILINE)
 _GAP = re.compile(r"\n{3,}")
 _NEARLY = 0.05
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fondaco.augment.providers.provider import ProviderFailed
@@ -12,6 +13,7 @@ from fondaco.settings import SearchSettings
 
 _SAFE = {"off": "off", "moderate": "moderate", "strict": "on"}
 _NOTHING = "No results found."
+_AT_ONCE = 8
 
 
 class Ddgs:
@@ -19,11 +21,15 @@ class Ddgs:
 
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
+        # Of its own: it goes on after we have given it up, and must not hold up what else threads do here.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ddgs")
 
     async def search(self, query: str, limit: int) -> list[Result]:
         try:
             async with asyncio.timeout(self._settings.seconds):
-                found = await asyncio.to_thread(self._search, query, limit)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._search, query, limit
+                )
         except TimeoutError:
             raise ProviderFailed("too slow") from None
         rows = [result(row.get("title"), row.get("href"), row.get("body"), row.get("date")) for row in found]

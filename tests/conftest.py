@@ -12,6 +12,9 @@ from fondaco.settings import LogSettings
 from fondaco.telemetry import logs
 from gateways import CODER, TINY, Gateway, running
 
+# For those tests that load a model themselves, see `fondaco.engines`.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -24,6 +24,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: Any
+    """JSON, or the bytes of a form."""
 
 
 @dataclass
@@ -107,7 +108,9 @@ def _read_request(reader: Any) -> Seen | None:
         name, _, value = raw.decode().partition(":")
         headers[name.lower()] = value.strip()
     body = reader.read(int(headers.get("content-length", "0")))
-    return Seen(line.split()[1].decode(), headers, json.loads(body) if body else None)
+    if body and not headers.get("content-type", "").startswith("multipart/form-data"):
+        body = json.loads(body)
+    return Seen(line.split()[1].decode(), headers, body or None)
 
 
 @contextlib.contextmanager

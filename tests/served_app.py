@@ -23,6 +23,7 @@ from fondaco.billing.audit import audit
 from fondaco.billing.ledger import Ledger
 from fondaco.clock import SystemClock
 from fondaco.http.server import Server
+from fondaco.media.multipart import File, write_form
 from fondaco.money import from_decimal
 from fondaco.settings import load
 from fondaco.store.presence import Presence
@@ -57,6 +58,20 @@ class Key(NamedTuple):
     token: str
 
 
+class Multipart(NamedTuple):
+    """A body that is a form."""
+
+    content_type: str
+    body: bytes
+
+
+def form(data: bytes | None, *fields: tuple[str, str], name: str = "a.bin") -> Multipart:
+    """Of a file and fields, with a boundary of its own."""
+    files = [] if data is None else [("file", File(memoryview(data), name))]
+    kind, body = write_form(fields, files)
+    return Multipart(kind.decode(), body)
+
+
 class Client:
     """Asks one gateway, with the admin key where no other is named."""
 
@@ -65,10 +80,13 @@ class Client:
         self._forgotten = 0
 
     def request(self, method: str, path: str, body: Any = None, key: str = ADMIN_KEY, *headers: str) -> bytes:
+        kind = "application/json"
+        if isinstance(body, Multipart):
+            kind, body = body.content_type, body.body
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} /api/v1{path} HTTP/1.1", "host: x", f"authorization: Bearer {key}", *headers]
         if raw:
-            lines += [f"content-length: {len(raw)}", "content-type: application/json"]
+            lines += [f"content-length: {len(raw)}", f"content-type: {kind}"]
         return "\r\n".join((*lines, "", "")).encode("latin-1") + raw
 
     async def connect(self) -> Wire:
@@ -98,7 +116,11 @@ class Client:
 
     async def at_once(self, count: int, key: str, **fields: Any) -> list[Answer]:
         """So many chats, each on a connection of its own, none sent before all are connected."""
-        request = self.request("POST", CHATS, {"model": "m", "messages": USER, **fields}, key)
+        return await self.all_at_once(count, CHATS, {"model": "m", "messages": USER, **fields}, key)
+
+    async def all_at_once(self, count: int, path: str, body: Any, key: str = ADMIN_KEY) -> list[Answer]:
+        """The same of any request."""
+        request = self.request("POST", path, body, key)
         wires: list[Wire] = []
         for _ in range(0, count, 50):
             wires += await asyncio.gather(*(self.connect() for _ in range(min(50, count - len(wires)))))

@@ -21,6 +21,7 @@ class LocalModels:
         self._weights = weights
         own = (*settings.gguf.values(), *settings.embedding.values())
         self._hashes = {each.path: each.sha256 for each in own}
+        self._hashes |= {each.mmproj: each.mmproj_sha256 for each in settings.gguf.values() if each.mmproj}
         self._models: dict[str, LocalModel] = {}
         self._targets: dict[str, Target] = {}
         """Where each model's engine was when it was last leased."""

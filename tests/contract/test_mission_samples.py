@@ -120,6 +120,7 @@ def test_the_conversation_over_several_turns(client: OpenAI) -> None:
     assert again.usage.prompt_tokens > response.usage.prompt_tokens
 
 
+@pytest.mark.long
 def test_the_structured_output_sample(coder_gateway: Gateway) -> None:
     body = {
         "model": "venice-uncensored",
@@ -149,6 +150,7 @@ def test_the_structured_output_sample(coder_gateway: Gateway) -> None:
     assert all(isinstance(colour, str) for colour in told["colors"])
 
 
+@pytest.mark.long
 def test_the_answer_from_a_retrieved_context(coder_gateway: Gateway) -> None:
     context = "The library on Mill Lane opens at half past nine and closes at six."
     with OpenAI(api_key=ADMIN_KEY, base_url=coder_gateway.base_url) as client:

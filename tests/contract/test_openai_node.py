@@ -69,6 +69,7 @@ def test_a_chat_is_streamed_with_a_choice_in_every_chunk(client: Client, tiny_ga
     assert told["usage"]["completion_tokens"] > 0
 
 
+@pytest.mark.long
 def test_a_tools_result_comes_back_as_an_answer_in_words(client: Client, coder_gateway: Gateway) -> None:
     told = client(coder_gateway, "tools")
     first, second = told["first"]["choices"][0], told["second"]["choices"][0]
@@ -116,6 +117,7 @@ def test_errors_are_of_the_clients_own_classes(client: Client, tiny_gateway: Gat
     assert "Specified model not found" in told["model"]["message"]
 
 
+@pytest.mark.long
 def test_a_loop_that_is_broken_off_leaves_room_for_the_next(client: Client, tiny_gateway: Gateway) -> None:
     told = client(tiny_gateway, "leaving")
     assert told["chunks"] == 3

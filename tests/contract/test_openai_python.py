@@ -296,6 +296,7 @@ def test_required_calls_a_tool_whatever_the_model_would_say(tiny: OpenAI) -> Non
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
+@pytest.mark.long
 def test_a_named_tool_is_the_one_that_is_called(tiny: OpenAI) -> None:
     named = {"type": "function", "function": {"name": "get_time"}}
     answer = ask(
@@ -306,6 +307,7 @@ def test_a_named_tool_is_the_one_that_is_called(tiny: OpenAI) -> None:
     assert jsonschema_rs.is_valid(_parameters("get_time"), call[1])
 
 
+@pytest.mark.long
 def test_none_calls_no_tool(coder: OpenAI) -> None:
     answer = ask(coder, "What's the weather in Paris?", tools=[WEATHER], tool_choice="none")
     assert called(answer.choices[0].message) == []
@@ -383,6 +385,7 @@ def test_the_clients_own_parsing_of_a_pydantic_model_works(coder: OpenAI) -> Non
     assert answer.choices[0].message.parsed == Pet(name="Tom", age=2, kind="cat")
 
 
+@pytest.mark.long
 def test_json_object_gives_one_bare_object(coder: OpenAI) -> None:
     answer = ask(
         coder,

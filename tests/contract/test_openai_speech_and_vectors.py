@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from openai import BadRequestError, OpenAI
 
-from gateways import ADMIN_KEY, TINY, Gateway
+from gateways import ADMIN_KEY, CODER, Gateway
 
 # A fresh machine fetches weights within the first test that needs them.
 pytestmark = pytest.mark.timeout(900)
@@ -125,7 +125,8 @@ def test_text_becomes_vectors_that_tell_what_is_near(client: OpenAI) -> None:
 
 
 @pytest.mark.long
-def test_the_missions_retrieval_sample(client: OpenAI) -> None:
+def test_the_missions_retrieval_sample(coder_gateway: Gateway) -> None:
+    client = OpenAI(api_key=ADMIN_KEY, base_url=coder_gateway.base_url)
     documents = [
         "The gate is locked at sunset and opened at dawn.",
         "Pepper is weighed on the large scale in the courtyard.",
@@ -147,7 +148,7 @@ def test_the_missions_retrieval_sample(client: OpenAI) -> None:
         ],
         max_tokens=60,
     )
-    assert response.model == TINY
+    assert response.model == CODER
     assert "first" in (response.choices[0].message.content or "").lower()
 
 

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import psutil
 
+from fondaco.settings import default_cache_dir
+
 Place = tuple[str, bytes]
 """Where, and what was found there."""
 
@@ -145,5 +147,7 @@ def _written_files(process: psutil.Process) -> Iterator[Place]:
     folder = Path("/proc") / str(process.pid) / "fd"
     for handle in list(folder.iterdir()) if folder.is_dir() else []:
         with contextlib.suppress(OSError):
+            if handle.readlink().is_relative_to(default_cache_dir()):
+                continue  # a weight
             if stat.S_ISREG(handle.stat().st_mode) and handle.stat().st_size <= 64 * LARGEST:
                 yield f"{handle.readlink()}, open in {process.pid}", handle.read_bytes()

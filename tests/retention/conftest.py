@@ -142,7 +142,15 @@ def housed(
     able |= {"context_tokens": 32768, "api_key_env": "KEY_FOR_THE_ENGINE", "multiple_images": True}
     able |= {"input_usd": "0.05", "output_usd": "0.15"}
     config = "".join(binding(name, engine, **able) for name in saying_engine.NAMES)
-    config += binding("embeds", engine, type="embedding", api_key_env="KEY_FOR_THE_ENGINE", input_usd="0.15")
+    priced = {"tts": {"input_usd": "3.5"}, "asr": {"second_usd": "0.0001"}, "embedding": {"input_usd": "0.15"}}
+    others: dict[str, Any] = {
+        kind: {"type": kind, "api_key_env": "KEY_FOR_THE_ENGINE", **price} for kind, price in priced.items()
+    }
+    for name, kind in (("embeds", "embedding"), ("speaks", "tts"), ("hears", "asr")):
+        config += binding(name, engine, **others[kind])
+    for kind in saying_engine.KINDS:
+        for name in saying_engine.NAMES:
+            config += binding(f"{kind}-{name}", engine, upstream_model=name, **others[kind])
     gone = binding("gone", engine, **able).replace(engine.base_url, f"http://127.0.0.1:{_closed_port()}/v1")
     try:
         with running(folder, *options, config=config + gone, env=environment) as gateway:

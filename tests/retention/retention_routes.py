@@ -21,6 +21,18 @@ Plant = Callable[[str], str]
 Body = dict[str, Any]
 
 
+class Part(NamedTuple):
+    """Of a form: a field, or a file if it has a file name."""
+
+    name: str
+    data: str | bytes
+    file_name: str | None = None
+    content_type: str | None = None
+
+
+Parts = list[Part]
+
+
 class Row(NamedTuple):
     route: str
     """Method and path, as in the API's document."""
@@ -31,6 +43,9 @@ class Row(NamedTuple):
     refused: Callable[[Plant], Sequence[Body]] | None = None
     """JSON bodies with canaries in what an accepted body cannot have, or what is kept of one by contract (the
     description of a key); each is refused, and stays so whichever of its values is another canary."""
+    forms: Callable[[Plant], Sequence[Parts]] | None = None
+    """The same as `bodies`, of a route that takes forms."""
+    refused_forms: Callable[[Plant], Sequence[Parts]] | None = None
     queries: Sequence[str] = ()
     based: bool = True
     admin: bool = False
@@ -52,6 +67,15 @@ class Row(NamedTuple):
     def told(self, plant: Plant) -> Sequence[Body]:
         """Bodies that are accepted, else some that are not; empty where the route takes none."""
         return self.bodies(plant) if self.bodies else self.refused(plant) if self.refused else ()
+
+    def written(self, plant: Plant) -> list[Body]:
+        """All bodies that it has, of forms as if they were JSON."""
+        found: list[Body] = []
+        for bodies in (self.bodies, self.refused):
+            found += bodies(plant) if bodies else ()
+        for forms in (self.forms, self.refused_forms):
+            found += [{part.name: part.data for part in parts} for parts in (forms(plant) if forms else ())]
+        return found
 
 
 def chat_bodies(plant: Plant) -> list[Body]:
@@ -319,6 +343,87 @@ def refused_embedding_bodies(plant: Plant) -> list[Body]:
     ]
 
 
+def speech_bodies(plant: Plant) -> list[Body]:
+    everything: Body = {
+        "model": "speaks",
+        "speed": 1.5,
+        "language": plant("language")[:32],
+        "prompt": plant("prompt"),
+        "instructions": plant("instructions"),
+        "temperature": 0.5,
+        "top_p": 0.5,
+    }
+    return [
+        {**everything, "input": plant("input"), "voice": plant("voice")},
+        {**everything, "input": plant("input"), "voice": {"id": plant("id of a voice")}, "streaming": True},
+        {"model": "speaks", "input": plant("input"), "response_format": "wav", "stream_format": "sse"},
+    ]
+
+
+def refused_speech_bodies(plant: Plant) -> list[Body]:
+    return [
+        {"model": plant("model"), "input": plant("input")},
+        {"model": "says", "input": plant("input of a chat model")},
+        {"model": "speaks", "input": f"{plant('long input')} " * 150},
+        {"model": "speaks", "input": plant("input"), "voice": plant("long voice") * 20},
+        {"model": "speaks", "input": plant("input"), "response_format": plant("response_format")},
+        {"model": "speaks", "input": plant("input"), plant("unknown key"): plant("its value")},
+    ]
+
+
+def sound(plant: Plant) -> Part:
+    """What passes for a WAV file, of a name and a type that are its own."""
+    data = b"RIFF\0\0\0\0WAVE" + plant("bytes of a file").encode() + b"\0\xff" * 20
+    return Part("file", data, f"{plant('file name')}.wav", f"audio/{plant('type of a file')}")
+
+
+def transcription_forms(plant: Plant) -> list[Parts]:
+    everything = [
+        Part("model", "hears"),
+        Part("timestamps", "true"),
+        Part("timestamp_granularities[]", "word"),
+        Part("timestamp_granularities[]", "segment"),
+        Part("language", plant("language")),
+        Part("prompt", plant("prompt")),
+        Part("temperature", "0.5"),
+        Part("user", plant("a field that is passed over")),
+        Part(plant("name of a field"), plant("its value")),
+        Part("chunking_strategy", plant("file of another name"), f"{plant('name of another file')}.bin"),
+    ]
+    forms = ("json", "verbose_json", "text", "srt", "vtt")
+    return [[*everything, Part("response_format", form), sound(plant)] for form in forms]
+
+
+def refused_transcription_forms(plant: Plant) -> list[Parts]:
+    hears = Part("model", "hears")
+    return [
+        [Part("model", plant("model")), sound(plant)],
+        [Part("model", "says"), sound(plant)],
+        [hears, Part("prompt", plant("prompt without a file"))],
+        [hears, Part("file", plant("text that should be a file"))],
+        [hears, Part("file", f"{plant('text named .mp3')} " * 9, f"{plant('name')}.mp3", "audio/mpeg")],
+        [hears, Part("response_format", plant("response_format")), sound(plant)],
+        [hears, Part("timestamps", plant("timestamps")), sound(plant)],
+        [hears, Part("timestamp_granularities", plant("timestamp_granularities")), sound(plant)],
+        [hears, Part("temperature", plant("temperature")), sound(plant)],
+        [hears, Part("prompt", plant("long prompt") * 3000), sound(plant)],
+    ]
+
+
+def parsed_forms(plant: Plant) -> list[Parts]:
+    document = Part("file", plant("text of a document"), f"{plant('file name')}.txt", plant("content type"))
+    fields = [Part("user", plant("a field that is passed over")), document]
+    return [[Part("response_format", form), *fields] for form in ("json", "text")]
+
+
+def refused_parsed_forms(plant: Plant) -> list[Parts]:
+    return [
+        [Part("response_format", plant("response_format")), Part("file", plant("text"), "a.txt")],
+        [Part("file", b"\0\1\2" + plant("binary").encode() + b"\0" * 99, f"{plant('file name')}.pdf")],
+        [Part("file", b"PK\3\4" + plant("zipped").encode() * 9, f"{plant('file name')}.docx")],
+    ]
+
+
 def quoted_bodies(plant: Plant) -> list[Body]:
     chats = [{"endpoint": "/chat/completions", "body": body} for body in chat_bodies(plant)]
     speech = {"model": "tts-kokoro", "input": plant("input"), plant("unknown"): plant("value")}
@@ -390,9 +495,16 @@ _CHARACTERS += ("sortOrder", "limit", "offset")
 ROWS: list[Row] = [
     Row("POST /chat/completions", bodies=chat_bodies, refused=refused_chat_bodies, engine=True),
     Row("POST /embeddings", bodies=embedding_bodies, refused=refused_embedding_bodies, engine=True),
+    Row("POST /audio/speech", bodies=speech_bodies, refused=refused_speech_bodies, engine=True),
+    Row(
+        "POST /audio/transcriptions",
+        forms=transcription_forms,
+        refused_forms=refused_transcription_forms,
+        engine=True,
+    ),
     Row("POST /augment/search", refused=searches, statuses=frozenset({400, 503})),
     Row("POST /augment/scrape", refused=scrapes),
-    Row("POST /augment/text-parser"),
+    Row("POST /augment/text-parser", forms=parsed_forms, refused_forms=refused_parsed_forms),
     Row("POST /quote", bodies=quoted_bodies, refused=refused_quotes),
     Row("GET /models", queries=("type",)),
     Row("GET /models/traits", queries=("type",)),

@@ -9,8 +9,12 @@ from typing import Any
 from retention_routes import Plant
 
 from fake_engines import DONE, USAGE, Answer, Seen, delta, event
+from fondaco.media.multipart import boundary_of, read_form
 
 STATUSES = (302, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504, 529)
+
+KINDS = ("tts", "asr", "embedding")
+"""What can be asked beside a chat. `refuses-400` as one that speaks is bound as `tts-refuses-400`."""
 
 NAMES = (
     "says",
@@ -41,13 +45,30 @@ def answering(plant: Plant) -> Callable[[Seen], Answer]:
     """Answers by the name of the model."""
 
     def answer(seen: Seen) -> Answer:
-        name = str(seen.body["model"])
-        if seen.path.endswith("/embeddings"):
-            return _vectors(seen, lambda field: plant(f"{field} that {name} said"))
-        streamed = bool(seen.body.get("stream"))
-        return _answer(name, streamed, lambda field: plant(f"{field} that {name} said"))
+        name = _model(seen)
+
+        def told(field: str) -> str:
+            return plant(f"{field} that {name} said")
+
+        match name:
+            case "embeds":
+                return _vectors(seen, told)
+            case "speaks":
+                return _speech(told)
+            case "hears":
+                return _transcript(told)
+            case _:
+                streamed = isinstance(seen.body, dict) and bool(seen.body.get("stream"))
+                return _answer(name, streamed, told)
 
     return answer
+
+
+def _model(seen: Seen) -> str:
+    if isinstance(seen.body, dict):
+        return str(seen.body["model"])
+    boundary = boundary_of(seen.headers["content-type"].encode())
+    return read_form(seen.body, boundary).text("model") or ""
 
 
 def _answer(name: str, streamed: bool, plant: Plant) -> Answer:
@@ -131,6 +152,20 @@ def _vectors(seen: Seen, plant: Plant) -> Answer:
     ]
     usage = {"prompt_tokens": 12, "total_tokens": 12}
     body = json.dumps({"data": made, "model": plant("model"), "usage": usage})
+    return Answer([body.encode()], content_type="application/json", headers={"x-request-id": plant("header")})
+
+
+def _speech(plant: Plant) -> Answer:
+    """Audio that is hardly anything but canaries."""
+    file = [b"ID3" + plant("audio").encode(), b"\0" * 9 + plant("more audio").encode()]
+    return Answer(file, content_type="audio/mpeg", headers={"x-request-id": plant("header")})
+
+
+def _transcript(plant: Plant) -> Answer:
+    word = {"word": plant("word"), "start": 0, "end": 1, plant("key of a word"): plant("value")}
+    segment = {"id": 0, "start": 0, "end": 1, "text": plant("text of a segment"), "words": [word]}
+    told = {"text": plant("text"), "language": plant("language"), "duration": 1.5, "words": [word]}
+    body = json.dumps({**told, "segments": [segment], plant("key"): plant("value")})
     return Answer([body.encode()], content_type="application/json", headers={"x-request-id": plant("header")})
 
 

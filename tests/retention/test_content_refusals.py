@@ -19,6 +19,13 @@ from rich.console import Console
 from rich.pretty import Pretty
 
 import fondaco.chat
+import fondaco.embeddings
+import fondaco.engines.embeddings
+import fondaco.engines.speech
+import fondaco.engines.transcription
+import fondaco.media
+import fondaco.speech
+import fondaco.transcription
 import fondaco.upstream
 from fondaco.content import PLACEHOLDER, Content, ContentLeak, Sealed
 from fondaco.upstream.chat_stream import Run
@@ -133,10 +140,25 @@ def test_content_gives_itself_to_who_asks_for_it() -> None:
     assert msgspec.json.decode(msgspec.json.encode(Wired(text=SAID)), type=Wired).text == SAID
 
 
+CARRIERS = (
+    fondaco.chat,
+    fondaco.embeddings,
+    fondaco.engines.embeddings,
+    fondaco.engines.speech,
+    fondaco.engines.transcription,
+    fondaco.media,
+    fondaco.speech,
+    fondaco.transcription,
+    fondaco.upstream,
+)
+
+
 def modules() -> Iterator[str]:
-    for package in (fondaco.chat, fondaco.upstream):
+    for package in CARRIERS:
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            yield found.name
+            # Importing these runs them.
+            if not found.name.endswith(("__main__", "espeak_process")):
+                yield found.name
 
 
 def classes(module: str) -> list[type]:
@@ -145,11 +167,11 @@ def classes(module: str) -> list[type]:
     return [value for value in values if isinstance(value, type) and value.__module__ == module]
 
 
-def structs() -> list[type[msgspec.Struct]]:
-    """Every struct that a module of chat or upstream defines, private ones too."""
-    found: list[type[msgspec.Struct]] = []
+def structs() -> list[type[Any]]:
+    """Every struct and named tuple that they define, private ones too."""
+    found: list[type[Any]] = []
     for name in modules():
-        found += [kind for kind in classes(name) if issubclass(kind, msgspec.Struct)]
+        found += [kind for kind in classes(name) if issubclass(kind, (msgspec.Struct, tuple))]
     return found
 
 
@@ -162,6 +184,23 @@ OPEN = {
     "fondaco.upstream.wire.EnginePromptDetails",
     "fondaco.upstream.wire.EngineCompletionDetails",
     "fondaco.upstream.chat_stream.Envelope",
+    "fondaco.upstream.embeddings._Usage",
+    "fondaco.upstream.transcription._Usage",
+    "fondaco.upstream.transcription.Begun",
+    "fondaco.embeddings.wire.EmbeddingUsage",
+    "fondaco.speech.wire.SpeechUsage",
+    "fondaco.speech.wire.AudioDone",
+    "fondaco.media.images.ImageFacts",
+    "fondaco.engines.embeddings.wire._Usage",
+    "fondaco.engines.speech.encoding.Format",
+    "fondaco.engines.speech.wire.Usage",
+    "fondaco.engines.speech.wire.AudioDone",
+    "fondaco.engines.speech.wire.Fault",
+    "fondaco.engines.speech.wire.SpeechFailed",
+    "fondaco.engines.transcription.speech.Listening",
+    "fondaco.engines.transcription.speech.Span",
+    "fondaco.engines.transcription.wire.Begun",
+    "fondaco.engines.transcription.wire.DurationUsage",
 }
 
 
@@ -169,7 +208,7 @@ def full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def test_every_struct_of_chat_and_upstream_that_can_hold_content_is_sealed() -> None:
+def test_every_struct_that_can_hold_content_is_sealed() -> None:
     found = structs()
     assert len(found) > 50
     bare = {full_name(kind) for kind in found if not issubclass(kind, Sealed)}
@@ -188,7 +227,7 @@ def slotted() -> list[type]:
     found: list[type] = []
     for name in modules():
         found += [kind for kind in classes(name) if "__slots__" in vars(kind)]
-    others = [kind for kind in found if not issubclass(kind, (BaseException, msgspec.Struct))]
+    others = [kind for kind in found if not issubclass(kind, (BaseException, msgspec.Struct, tuple))]
     return [kind for kind in others if not getattr(kind, "_is_protocol", False)]
 
 

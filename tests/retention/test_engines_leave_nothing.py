@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import time
+from http.client import IncompleteRead
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 import saying_engine
 
 from conftest import House, housed
+from fondaco.media.multipart import File, write_form
 from gateways import TINY
 
 EXPECTED = {
@@ -37,6 +39,38 @@ def test_what_an_engine_says_leaves_nothing(house: House, stream: bool) -> None:
             continue
         status, answer = house.chat(name, house.flock.plant(f"asked of {name}"), stream=stream)
         assert status == EXPECTED[name] if name in EXPECTED else status in FAILING, (name, status, answer)
+    house.settle()
+    assert house.leaks() == []
+
+
+def test_what_an_engine_says_to_who_asks_for_sound_text_or_vectors_leaves_nothing(house: House) -> None:
+    plant = house.flock.plant
+    for name in saying_engine.NAMES:
+        if name.startswith("hangs"):
+            continue
+        spoken = {"model": f"tts-{name}", "input": plant(f"input of {name}")}
+        form = [
+            ("model", f"asr-{name}"),
+            ("prompt", plant(f"prompt of {name}")),
+            ("language", plant(f"language of {name}")),
+        ]
+        sound = File(memoryview(b"RIFF\0\0\0\0WAVE" + plant(f"file of {name}").encode()), "a.wav")
+        kind, heard = write_form(form, [("file", sound)])
+        embedded = {"model": f"embedding-{name}", "input": [plant(f"text of {name}")]}
+        for path, body, content_type in (
+            ("/audio/speech", json.dumps(spoken).encode(), "application/json"),
+            ("/audio/speech", json.dumps({**spoken, "streaming": True}).encode(), "application/json"),
+            ("/audio/transcriptions", heard, kind.decode()),
+            ("/embeddings", json.dumps(embedded).encode(), "application/json"),
+        ):
+            told = {"Content-Type": content_type}
+            try:
+                status, answer = house.ask("POST", f"/api/v1{path}", body, told)
+            except (IncompleteRead, ConnectionError):
+                continue  # audio that breaks off is not ended cleanly
+            assert status in FAILING | {422}, (path, name, answer)
+            if name == "refuses-400":
+                assert house.flock.stem.encode() in answer, "the engine's own sentence comes through"
     house.settle()
     assert house.leaks() == []
 

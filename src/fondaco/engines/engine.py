@@ -29,7 +29,7 @@ from fondaco.settings import EngineSettings
 from fondaco.telemetry.logs import BoundLogger
 
 QUEUE_PER_SLOT = 16
-"""Requests that may wait, for each slot."""
+"""Requests that may wait, for each slot, where the kind of engine does not say."""
 
 SETTLED_SECONDS = 60.0
 """After so long in health a fall counts as the first."""
@@ -131,7 +131,7 @@ class Engine:
             raise errors.InvalidRequest.at(
                 "n", message=f"Number must be between 1 and {slots} for this model", code="too_big"
             )
-        if self._waiting >= slots * QUEUE_PER_SLOT:
+        if self._waiting >= (self._kind.queue or slots * QUEUE_PER_SLOT):
             raise errors.ModelAtCapacity(retry_after=5)
         self._waiting += 1
         try:

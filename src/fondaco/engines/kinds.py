@@ -22,6 +22,8 @@ class Kind(msgspec.Struct, frozen=True):
     """Modules that it runs on."""
     slots: int | None = None
     """Requests that it is given at once, and shares its time among by itself; None: `engines.slots`."""
+    queue: int | None = None
+    """Requests that may wait for it, each with its body in memory; None: 16 for each slot."""
     overhead_mib: int = 0
     """Memory that it takes beside its weights; those of text tell by themselves."""
 
@@ -46,16 +48,21 @@ KINDS: Mapping[EngineKind, Kind] = {
     "speech": Kind(
         "fondaco.engines.speech",
         ("uvicorn", "onnxruntime", "av", "sentencex", "spokenform"),
-        slots=16,
+        slots=4,
         overhead_mib=600,
     ),
     "transcription": Kind(
-        "fondaco.engines.transcription", ("uvicorn", "faster_whisper", "av"), slots=8, overhead_mib=400
+        "fondaco.engines.transcription",
+        ("uvicorn", "faster_whisper", "av"),
+        slots=4,
+        queue=32,
+        overhead_mib=400,
     ),
     "embeddings": Kind(
         "fondaco.engines.embeddings",
         ("uvicorn", "onnxruntime", "tokenizers"),
-        slots=512,
+        slots=256,
+        queue=1024,
         overhead_mib=300,
     ),
     "gguf_embeddings": Kind("fondaco.engines.llama", ("xllamacpp",), slots=16, overhead_mib=450),

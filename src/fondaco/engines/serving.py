@@ -5,10 +5,12 @@ An app knows nothing of who started it, so it can as well be deployed elsewhere.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from hmac import compare_digest
 from typing import NoReturn
@@ -33,6 +35,9 @@ BACKLOG = 1024
 
 KEEP_ALIVE_SECONDS = 600
 """Longer than a gateway keeps an idle connection, so that it is never the engine that ends one."""
+
+QUIET_SECONDS = 15.0
+"""Less than a gateway takes for a hung engine's silence."""
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -89,6 +94,26 @@ def refusal_response(refusal: Refusal) -> Response:
     return Response(msgspec.json.encode({"error": told}), refusal.status, media_type="application/json")
 
 
+async def kept_alive(
+    events: AsyncGenerator[bytes], quiet_seconds: float = QUIET_SECONDS
+) -> AsyncGenerator[bytes]:
+    """Server-sent events, with an empty comment whenever none came for so long: whoever waits its turn is not hung."""
+    coming: asyncio.Future[bytes | None] | None = None
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(events, None))
+            while not (await asyncio.wait((coming,), timeout=quiet_seconds))[0]:
+                yield b":\n\n"
+            if (event := coming.result()) is None:
+                return
+            yield event
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait((coming,))
+        await events.aclose()
+
+
 def main(create: Callable[[Launch], Starlette]) -> NoReturn:
     """Be an engine's process: serve the app that `create` makes until the gateway is gone.
 
@@ -106,7 +131,8 @@ def main(create: Callable[[Launch], Starlette]) -> NoReturn:
     # Who connects now waits in the backlog until the server runs.
     process.listening(port)
     serve(app, listening)
-    raise SystemExit(0)
+    # Not by way of the interpreter's end, which the thread that waits for the gateway stands in the way of.
+    os._exit(0)
 
 
 def serve(app: ASGIApp, listening: socket.socket) -> None:

@@ -27,6 +27,8 @@ from fondaco.telemetry.access import AccessLog
 from fondaco.telemetry.logs import BoundLogger
 
 GZIP_FROM = 1024
+GZIP_AT_ONCE = 256 * 1024
+"""More would keep others waiting: a megabyte takes about 30 ms."""
 CLIENT_CLOSED = 499
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -70,7 +72,7 @@ class Edge:
             if reply.stream is not None:
                 sent = await self._send_stream(call, status, headers, reply.stream)
             else:
-                body = _compressed(call, reply, headers) if reply.compressible else reply.body
+                body = await _compressed(call, reply, headers) if reply.compressible else reply.body
                 sent = len(body)
                 call.client.answer(status, headers, body)
         except ClientGone:
@@ -174,13 +176,15 @@ def bearer(call: Call) -> bytes | None:
     return token if token and (scheme == b"Bearer" or scheme.lower() == b"bearer") else None
 
 
-def _compressed(call: Call, reply: Reply, headers: list[Header]) -> bytes:
+async def _compressed(call: Call, reply: Reply, headers: list[Header]) -> bytes:
     headers.append(_VARIES)
     accepted = call.headers.get(b"accept-encoding")
     if accepted is None or len(reply.body) < GZIP_FROM or not _takes_gzip(accepted):
         return reply.body
     headers.append((b"content-encoding", b"gzip"))
-    return gzip.compress(reply.body, compresslevel=1, mtime=0)
+    if len(reply.body) > GZIP_AT_ONCE:
+        return await asyncio.to_thread(gzip.compress, reply.body, 1, mtime=0)
+    return gzip.compress(reply.body, 1, mtime=0)
 
 
 def _takes_gzip(accepted: bytes) -> bool:

@@ -171,13 +171,15 @@ def serve_gguf(model_id: str, gguf: GgufModel, catalogue: Catalogue, context_tok
 
 
 def serve_transcription(model_id: str, own: TranscriptionModel, catalogue: Catalogue) -> Served:
-    """A Whisper model of the user's. Raises FactsError as `serve_gguf` does."""
+    """A transcription model of the user's. Raises FactsError as `serve_gguf` does."""
     base = _own_base(model_id, "asr", own.name, catalogue)
     if own.second_usd is not None:
         base = msgspec.structs.replace(base, pricing=TranscriptionPricing(_price(own.second_usd)))
     folder = own.path.rstrip("/")
     parts = tuple((name, OwnFile(f"{folder}/{name}")) for name in own.files)
-    return Served(base, LocalServing(OwnFile(f"{folder}/model.bin"), parts, "transcription"))
+    return Served(
+        base, LocalServing(OwnFile(f"{folder}/{own.main}"), parts, "transcription", (("main", own.main),))
+    )
 
 
 def serve_embedding(model_id: str, own: EmbeddingModel, catalogue: Catalogue) -> Served:

@@ -5,7 +5,7 @@ Our own engines are asked for events, which say how far the text has been spoken
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,9 +14,12 @@ from fondaco.content import Sealed
 from fondaco.errors import InferenceFailed, UpstreamFailed
 from fondaco.upstream.faults import failed, refusal
 from fondaco.upstream.sse import Blocks, payloads
-from fondaco.upstream.transport import Exchange, Target, Transport, TransportError
+from fondaco.upstream.transport import AnswerTooLarge, Exchange, Target, Transport, TransportError
 
 PATH = "/audio/speech"
+
+MAX_AUDIO = 256 * 1024 * 1024
+"""Bytes: the longest text, read as slowly as may be, is 225 MB of 48 kHz stereo."""
 
 
 class EngineVoice(Sealed):
@@ -39,13 +42,10 @@ class EngineSpeech(Sealed, omit_defaults=True, kw_only=True):
     streaming: bool | UnsetType = UNSET
 
 
-class Sound(NamedTuple):
+class Sound(Sealed):
     audio: bytes
     characters: int | None
     """How much of the text has been spoken; None where the engine does not say."""
-
-    def __repr__(self) -> str:
-        return "Sound()"
 
 
 class _Event(Sealed):
@@ -66,12 +66,16 @@ class SpeechReply:
             raise UpstreamFailed
         self._blocks = Blocks() if kind.startswith(b"text/event-stream") else None
         self._over = False
+        self._given = 0
 
     async def more(self) -> Sound | None:
         """What came next; None when all has been said. Raises UpstreamFailed, RequestTimeout or InferenceFailed."""
         try:
             while not self._over:
                 piece = await anext(self._pieces, None)
+                self._given += len(piece or b"")
+                if self._given > MAX_AUDIO:
+                    raise AnswerTooLarge
                 if self._blocks is None:
                     self._over = piece is None
                     if piece:

@@ -183,6 +183,7 @@ async def test_nobody_embeds_without_the_key(served: tuple[Engine, Bare]) -> Non
         assert answer.status == 401
 
 
+@pytest.mark.long
 async def test_a_search_finds_first_what_it_finds_with_the_bare_model(served: tuple[Engine, Bare]) -> None:
     running, bare = served
     texts = [*PASSAGES, *QUESTIONS]

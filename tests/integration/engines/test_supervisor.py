@@ -213,6 +213,7 @@ async def test_idle_engines_go_when_memory_becomes_short(
         await until(lambda: supervisor.state(model) == "stopped")
 
 
+@pytest.mark.long
 async def test_weights_far_away_are_a_refusal_that_says_how_far(tmp_path: Path, weight: Path) -> None:
     progress = Progress("smol", done=25_000_000, total=100_000_000, rate=1e6, eta=75.0, source="hub")
     store = OneFile(weight, progress)
@@ -251,6 +252,7 @@ async def test_a_preload_waits_for_weights_however_long(tmp_path: Path, weight: 
         assert supervisor.state(model_of(weight)) == "ready"
 
 
+@pytest.mark.long
 async def test_a_folder_too_deep_for_sockets_works_all_the_same(tmp_path: Path, weight: Path) -> None:
     deep = tmp_path / ("d" * 100)
     async with supervising(deep, weight) as supervisor, supervisor.lease(model_of(weight), "a", 10) as lease:

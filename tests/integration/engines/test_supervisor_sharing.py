@@ -37,6 +37,7 @@ async def test_they_use_the_same_child_and_one_table_of_slots(tmp_path: Path, we
         await until(lambda: tenant.state(model) == "ready" and tenant.context_of(model) == 4096)
 
 
+@pytest.mark.long
 async def test_a_tenant_waits_its_turn_and_gives_back_what_it_held(tmp_path: Path, weight: Path) -> None:
     model = model_of(weight)
     settings = SMALL.model_copy(update={"slots": 1})
@@ -96,6 +97,7 @@ async def test_a_tenant_takes_over_when_the_holder_goes(tmp_path: Path, weight: 
         assert leases[0].target == leases[1].target != before
 
 
+@pytest.mark.long
 async def test_a_tenants_preload_makes_the_holder_load(tmp_path: Path, weight: Path) -> None:
     model = model_of(weight)
     async with supervising(tmp_path, weight) as holder, supervising(tmp_path, weight) as tenant:

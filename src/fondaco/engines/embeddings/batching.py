@@ -110,12 +110,11 @@ class Batcher:
                     vectors = await loop.run_in_executor(
                         self._thread, self._encode, [row.ids for row in rows]
                     )
+                    self._note(rows, time.perf_counter() - began)
+                    _deliver(rows, vectors)
                 except Exception as error:
                     for row in rows:
                         row.job.fail(error)
-                    continue
-                self._note(rows, time.perf_counter() - began)
-                _deliver(rows, vectors)
         finally:
             self._running = None
 

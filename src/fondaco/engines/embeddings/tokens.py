@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from fondaco.content import Sealed
 from fondaco.engines.serving import LoadFailed
 
 MAX_CHARACTERS_PER_TOKEN = 64
@@ -23,7 +24,7 @@ class UnknownToken(Exception):
     """A token id that the model does not have."""
 
 
-class Text(NamedTuple):
+class Text(Sealed):
     """A text as the model reads it: at least one row, none longer than the window."""
 
     rows: list[list[int]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from fondaco.engines.launch import Launch
-from fondaco.engines.serving import LoadFailed, Refusal, engine_app
+from fondaco.engines.serving import LoadFailed, Refusal, engine_app, kept_alive
 from fondaco.engines.speech import wire
 from fondaco.engines.speech.encoding import FORMATS
 from fondaco.engines.speech.g2p.languages import EXTRAS, Languages
@@ -67,7 +67,7 @@ class _Speech:
         rest = _from(first, spoken)
         media_type = FORMATS[asked.response_format].media_type
         if asked.stream_format == "sse":
-            return StreamingResponse(_events(rest), media_type="text/event-stream")
+            return StreamingResponse(kept_alive(_events(rest)), media_type="text/event-stream")
         if asked.streams:
             return StreamingResponse(
                 (piece.audio async for piece in rest if piece.audio), media_type=media_type
@@ -118,7 +118,7 @@ async def _whole(pieces: AsyncIterator[Spoken], http: Request) -> bytes:
     return audio
 
 
-async def _events(pieces: AsyncIterator[Spoken]) -> AsyncIterator[bytes]:
+async def _events(pieces: AsyncIterator[Spoken]) -> AsyncGenerator[bytes]:
     characters = phonemes = 0
     try:
         async for piece in pieces:

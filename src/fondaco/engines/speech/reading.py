@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from fondaco.content import Sealed
 from fondaco.engines.speech.encoding import Encoder
 from fondaco.engines.speech.g2p.languages import Languages
 from fondaco.engines.speech.kokoro import FASTEST, SLOWEST, Kokoro
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fondaco.engines.speech.kokoro import Audio
 
 
-class Spoken(NamedTuple):
+class Spoken(Sealed):
     audio: bytes
     """What of the file is ready."""
     characters: int
@@ -32,7 +33,7 @@ class Spoken(NamedTuple):
     last: bool
 
 
-class Reading(NamedTuple):
+class Reading(Sealed):
     """What is asked for."""
 
     text: str
@@ -41,9 +42,6 @@ class Reading(NamedTuple):
     speed: float
     form: str
     streaming: bool
-
-    def __repr__(self) -> str:
-        return "Reading()"
 
 
 class Reader:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec.structs import replace
+
+from fondaco.content import Sealed
 from fondaco.engines.speech.g2p.written import LONGEST
 from fondaco.engines.speech.kokoro import MAX_PHONEMES
 
@@ -23,14 +26,13 @@ _LONGEST_SENTENCE = 4 * LONGEST
 
 _CLAUSE_END = re.compile(r"(?<=[;:,.!?—…)”])\s")
 _ENDS = frozenset(";:,.!?—…)”")
-_BLANK_LINE = re.compile(r"\n\s*\n\s*$")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n\s*(?=[-*•–]|\d+[.)])")
 
 SENTENCE_PAUSE, CLAUSE_PAUSE, PARAGRAPH_PAUSE = 0.28, 0.12, 0.6
 """Seconds of silence after a piece."""
 
 
-class Piece(NamedTuple):
+class Piece(Sealed):
     phonemes: str
     """1 to MAX_PHONEMES."""
     end: int
@@ -56,7 +58,7 @@ def pieces(text: str, language: str, phonemes: Callable[[str], str]) -> Iterator
             yield held
             held, together = piece, TOGETHER
     if held is not None:
-        yield held._replace(end=len(text), pause=0)
+        yield replace(held, end=len(text), pause=0)
 
 
 def _spoken(text: str, language: str, phonemes: Callable[[str], str]) -> Iterator[Piece]:
@@ -68,7 +70,7 @@ def _spoken(text: str, language: str, phonemes: Callable[[str], str]) -> Iterato
             continue
         if said[-1] not in _ENDS:
             said += "."  # a title or an item of a list, which ends as a sentence does
-        pause = PARAGRAPH_PAUSE if _BLANK_LINE.search(sentence) else SENTENCE_PAUSE
+        pause = PARAGRAPH_PAUSE if _ends_paragraph(sentence) else SENTENCE_PAUSE
         parts = list(_parts(said, first=first))
         first = False
         spoken = 0
@@ -102,6 +104,11 @@ def _keeping(boundary: re.Pattern[str], text: str) -> Iterator[str]:
         yield text[start : match.end()]
         start = match.end()
     yield text[start:]
+
+
+def _ends_paragraph(sentence: str) -> bool:
+    """Whether a blank line follows it."""
+    return sentence.count("\n", len(sentence.rstrip())) > 1
 
 
 def _shorter(sentence: str) -> Iterator[str]:

@@ -278,7 +278,9 @@ async def test_what_is_to_run_once_is_billed_once(
     assert again.headers["content-type"] == first.headers["content-type"]
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
-    other = form(HEARD + b"\0\0", *goods.body) if isinstance(goods.body, tuple) else {**goods.body, "model": "x"}
+    other = (
+        form(HEARD + b"\0\0", *goods.body) if isinstance(goods.body, tuple) else {**goods.body, "model": "x"}
+    )
     refused = await ask(other)
     assert (refused.status, refused.json()["code"]) == (409, "idempotency_key_reused")
     assert len(engine.seen) == 1
@@ -331,5 +333,3 @@ def held_for(goods: Goods) -> Any:
 
 async def spent_here(served: ServedApp) -> Decimal:
     return -sum((row["amount"] for row in await served.entries()), Decimal(0))
-
-

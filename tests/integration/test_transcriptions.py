@@ -14,6 +14,7 @@ import pytest
 
 from audio_files import encoded, tone, wav
 from fake_engines import Answer, FakeEngine, Seen, engine
+from fondaco.billing.prices.audio import likely
 from fondaco.media.multipart import File, Form, boundary_of, read_form, write_form
 from gateways import ADMIN_KEY
 from raw_http import Answer as Said
@@ -326,6 +327,18 @@ async def test_a_client_that_leaves_pays_for_what_was_heard(tmp_path: Path) -> N
         async with asyncio.timeout(5):
             while not behind.left:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_leaves_a_server_that_tells_nothing_pays_for_the_file(tmp_path: Path) -> None:
+    async with gateway(tmp_path, Answer([], hangs=True)) as (served, behind):
+        file = encoded("wav", tone(3))
+        asking = asyncio.ensure_future(ask(served, file))
+        async with asyncio.timeout(5):
+            while not behind.seen:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        asking.cancel()
+        [row] = await served.settled(1)
+        assert row["units"] == Decimal(likely(len(file))) / 1000
 
 
 async def test_a_stream_is_folded_into_one_answer(tmp_path: Path) -> None:

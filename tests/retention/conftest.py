@@ -142,7 +142,11 @@ def housed(
     able |= {"context_tokens": 32768, "api_key_env": "KEY_FOR_THE_ENGINE", "multiple_images": True}
     able |= {"input_usd": "0.05", "output_usd": "0.15"}
     config = "".join(binding(name, engine, **able) for name in saying_engine.NAMES)
-    priced = {"tts": {"input_usd": "3.5"}, "asr": {"second_usd": "0.0001"}, "embedding": {"input_usd": "0.15"}}
+    priced = {
+        "tts": {"input_usd": "3.5"},
+        "asr": {"second_usd": "0.0001"},
+        "embedding": {"input_usd": "0.15"},
+    }
     others: dict[str, Any] = {
         kind: {"type": kind, "api_key_env": "KEY_FOR_THE_ENGINE", **price} for kind, price in priced.items()
     }

@@ -137,9 +137,7 @@ def transcribe(
     return house.ask("POST", f"/api/v1{TRANSCRIPTIONS}", body, {"Content-Type": kind.decode()})
 
 
-def begin(
-    house: House, path: str, body: bytes, kind: str = "application/json"
-) -> http.client.HTTPConnection:
+def begin(house: House, path: str, body: bytes, kind: str = "application/json") -> http.client.HTTPConnection:
     """A request that has been sent."""
     connection = http.client.HTTPConnection(house.address.hostname or "", house.address.port, timeout=60)
     headers = {"Authorization": f"Bearer {house.key}", "Content-Type": kind}

@@ -93,6 +93,7 @@ class TranscriptionService:
                 self._seating.seat(resolved, ticket.caller.account_id) as seat,
                 aclosing(self._transcribers.ask(seat, order)) as events,
             ):
+                hearing.told = seat.local
                 async for event in events:
                     hearing.note(event)
         except BaseException as error:
@@ -116,6 +117,8 @@ class _Hearing:
         self._began = clock.monotonic()
         self._segments: list[Segment] = []
         self._done: Done | None = None
+        self.told = True
+        """Its engine tells how far it is. Who leaves a server that does not has asked it for everything."""
 
     def note(self, event: Begun | Heard | Done) -> None:
         if isinstance(event, Heard):
@@ -129,9 +132,9 @@ class _Hearing:
 
     def bill(self, resolved: Resolved) -> Bill:
         """For the whole file once all is said, else for what has been heard."""
-        if self._done is None:
+        if self._done is None and (self.told or self._segments):
             milliseconds = _milliseconds(self._segments[-1].end) if self._segments else 0
-        elif self._done.seconds is None:
+        elif self._done is None or self._done.seconds is None:
             milliseconds = likely(self._size)
         else:
             milliseconds = _milliseconds(self._done.seconds)

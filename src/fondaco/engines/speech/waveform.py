@@ -50,6 +50,7 @@ def stretched(audio: Audio, tempo: float) -> Audio:
     av: Any = importlib.import_module("av")
     numpy: Any = importlib.import_module("numpy")
     graph = av.filter.Graph()
+    graph.threads = 1  # its own threads would outlive it until the collector comes
     source = graph.add_abuffer(sample_rate=SAMPLE_RATE, format="flt", layout="mono")
     tempo_filter, sink = graph.add("atempo", f"{tempo:.4f}"), graph.add("abuffersink")
     source.link_to(tempo_filter)

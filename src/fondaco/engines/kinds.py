@@ -56,7 +56,7 @@ KINDS: Mapping[EngineKind, Kind] = {
         ("uvicorn", "faster_whisper", "av"),
         slots=4,
         queue=32,
-        overhead_mib=400,
+        overhead_mib=500,
     ),
     "embeddings": Kind(
         "fondaco.engines.embeddings",

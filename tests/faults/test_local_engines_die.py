@@ -28,6 +28,8 @@ MODULES = {
     TRANSCRIPTIONS: "fondaco.engines.transcription",
     EMBEDDINGS: "fondaco.engines.embeddings",
 }
+UNLIMITED = "[limits]\nscale = 0\n"
+
 EACH = pytest.mark.parametrize("path", MODULES)
 
 SENTENCES = "The ships of the house came in from the east. " * 80
@@ -87,6 +89,7 @@ async def ended(wire: Wire) -> Answer:
     """The answer, however long it takes."""
     async with asyncio.timeout(300):
         raw = await wire.reader.read()
+    wire.leave()
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -119,7 +122,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def asked(tmp_path: Path) -> AsyncGenerator[Asked]:
-    with running(tmp_path, "--model", TINY, config="[limits]\nscale = 0\n") as gateway:
+    with running(tmp_path, "--model", TINY, config=UNLIMITED) as gateway:
         made = Asked(gateway)
         yield made
         made.client.close()
@@ -142,7 +145,7 @@ async def test_a_request_whose_engine_is_killed_fails_for_nothing_and_the_next_w
     assert (answer.status, told["code"]) in {
         (500, "INFERENCE_FAILED"),
         (502, "UPSTREAM_FAILED"),
-        (502, "TRANSCRIPTION_FAILED"),
+        (502, "ASR_UPSTREAM_FAILED"),
         (503, "MODEL_OFFLINE"),
     }
     again = await asked.ask(path, short(path))
@@ -197,7 +200,7 @@ async def test_a_client_that_leaves_stops_its_engine_and_pays_what_was_made(aske
 
 
 async def test_the_engines_of_a_killed_gateway_are_gone_within_two_seconds(tmp_path: Path) -> None:
-    with running(tmp_path, "--model", TINY) as gateway:
+    with running(tmp_path, "--model", TINY, config=UNLIMITED) as gateway:
         asked = Asked(gateway)
         for path in MODULES:
             assert (await asked.ask(path, short(path))).status == 200
@@ -230,7 +233,7 @@ async def test_engines_that_nobody_asks_give_their_memory_back(tmp_path: Path) -
             await until(lambda engine=engine: is_gone(engine), 10)
         assert engines(gateway) == {}
         # They come back, and are not taken from who is at it.
-        wire = await asked.begin(SPEECH, {"model": "tts-kokoro", "input": SENTENCES[:700], "streaming": True})
+        wire = await asked.begin(SPEECH, {"model": "tts-kokoro", "input": SENTENCES[:230], "streaming": True})
         answer = await ended(wire)
         assert answer.status == 200
         assert answer.body.endswith(b"0\r\n\r\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedding_models import CLS, PAD, SEP, WORDS, tiny_tokenizer
-from fondaco.engines.embeddings.tokens import MAX_CHARACTERS_PER_TOKEN, Tokens, TooLong, UnknownToken
+from fondaco.engines.embeddings.tokens import MAX_CHARACTERS_PER_TOKEN, Text, Tokens, TooLong, UnknownToken
 from fondaco.engines.serving import LoadFailed
 
 
@@ -26,7 +26,7 @@ def words(first: int, count: int) -> str:
 
 
 def test_a_short_text_is_one_row_with_the_models_marks(tokens: Tokens) -> None:
-    assert tokens.read("w5 w6") == ([[CLS, 5, 6, SEP]], 4)
+    assert tokens.read("w5 w6") == Text([[CLS, 5, 6, SEP]], 4)
 
 
 def test_the_files_own_cutting_and_filling_is_not_obeyed(tokens: Tokens) -> None:
@@ -35,17 +35,17 @@ def test_the_files_own_cutting_and_filling_is_not_obeyed(tokens: Tokens) -> None
 
 
 def test_a_text_longer_than_the_window_becomes_several_rows(tokens: Tokens) -> None:
-    rows, count = tokens.read(words(10, 20))
-    assert rows == [
+    text = tokens.read(words(10, 20))
+    assert text.rows == [
         [CLS, *range(10, 18), SEP],
         [CLS, *range(18, 26), SEP],
         [CLS, *range(26, 30), SEP],
     ]
-    assert count == 22
+    assert text.tokens == 22
 
 
 def test_a_text_without_a_word_still_has_its_marks(tokens: Tokens) -> None:
-    assert tokens.read("  \n ") == ([[CLS, SEP]], 2)
+    assert tokens.read("  \n ") == Text([[CLS, SEP]], 2)
 
 
 def test_the_cap_counts_the_marks(tokens: Tokens) -> None:
@@ -68,7 +68,10 @@ def test_a_monstrous_text_is_refused_uncounted(tokens: Tokens) -> None:
 
 def test_a_prefix_stands_before_each_text(file: str) -> None:
     prefixed = Tokens(file, window=10, most=50, prefix="w100 ")
-    assert prefixed.read_all(["w5", "w6"]) == [([[CLS, 100, 5, SEP]], 4), ([[CLS, 100, 6, SEP]], 4)]
+    assert prefixed.read_all(["w5", "w6"]) == [
+        Text([[CLS, 100, 5, SEP]], 4),
+        Text([[CLS, 100, 6, SEP]], 4),
+    ]
 
 
 def test_tokens_are_taken_with_the_models_marks_or_without(tokens: Tokens) -> None:

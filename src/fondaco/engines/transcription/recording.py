@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -217,8 +217,10 @@ def _check_wav(data: bytes | memoryview) -> None:
 
 
 def _resampler() -> AudioResampler:
-    # Without threads of its own, which would stay until Python looks for cycles.
-    return AudioResampler(format="flt", layout="mono", rate=RATE, threads=1)
+    # Without threads of its own, which would stay until Python looks for cycles. PyAV 18, the last for Python 3.11,
+    # cannot be told so.
+    alone: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 19 else {}
+    return AudioResampler(format="flt", layout="mono", rate=RATE, **alone)
 
 
 def _flat(frames: list[AudioFrame]) -> Iterator[Samples]:

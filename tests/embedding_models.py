@@ -25,6 +25,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from fondaco.engines.kinds import KINDS
 from fondaco.engines.launch import Launch, encode
 from fondaco.engines.weights import WeightStore, pinned
+from fondaco.models.catalogue import Catalogue
 from fondaco.settings import WeightSettings
 
 Vectors = NDArray[np.float32]
@@ -46,7 +47,9 @@ async def minilm(**given: Any) -> Launch:
     return Launch(
         model=str(model),
         files={"tokenizer": str(tokenizer)},
-        options={"pooling": "mean", "window_tokens": str(WINDOW), "max_tokens": "8192"},
+        options=dict(
+            next(local.options for local in Catalogue().local if local.model.id == "all-minilm-l6-v2")
+        ),
         name="all-minilm-l6-v2",
         threads=2,
         **given,

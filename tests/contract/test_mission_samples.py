@@ -60,6 +60,7 @@ def test_the_curl_sample(coder_gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.long
 def test_the_javascript_sample_without_the_servers_own_prompt(tiny_gateway: Gateway, stream: bool) -> None:
     body: dict[str, Any] = {
         "model": "default",
@@ -166,6 +167,7 @@ def test_the_answer_from_a_retrieved_context(coder_gateway: Gateway) -> None:
     assert "Mill Lane" in (response.choices[0].message.content or "")
 
 
+@pytest.mark.long
 def test_the_function_calling_sample(coder_gateway: Gateway) -> None:
     body = {
         "model": "zai-org-glm-4.7",

@@ -53,6 +53,7 @@ def test_the_smallest_model_writes_a_sentence_about_what_it_was_asked(tiny_gatew
         ("Write a Python function `add(a, b)` that returns their sum. Only code.", "return a + b"),
     ],
 )
+@pytest.mark.long
 def test_the_default_model_knows_a_few_things(coder_gateway: Gateway, question: str, expected: str) -> None:
     answer = chat(coder_gateway, question)
     assert answer["model"] == CODER
@@ -102,6 +103,7 @@ def test_a_prompt_that_comes_again_is_not_read_again(tiny_gateway: Gateway) -> N
     assert again["prompt_tokens_details"]["cached_tokens"] >= first["prompt_tokens"] - 8
 
 
+@pytest.mark.long
 def test_another_account_has_nothing_of_a_prompt_that_was_read(tiny_gateway: Gateway) -> None:
     said = "Here is another list: " + " ".join(f"pear{number}" for number in range(15)) + ". Say hello."
     chat(tiny_gateway, said, max_tokens=4)

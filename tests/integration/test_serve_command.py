@@ -181,6 +181,7 @@ def test_no_line_of_the_examples_is_broken_on_a_narrow_terminal(tmp_path: Path, 
             assert any(whole_line in line for line in first.seen.splitlines()), first.seen
 
 
+@pytest.mark.long
 def test_off_a_terminal_no_key_is_printed_but_how_to_make_one(tmp_path: Path, config: str) -> None:
     with running(tmp_path, config=config, env={"FONDACO_ADMIN_KEY": ""}) as gateway:
         deadline = time.monotonic() + 10

@@ -184,6 +184,7 @@ def test_a_crash_in_mid_stream_ends_the_stream_as_the_contract_says(crashing: Ho
     assert failed.startswith(b'data: {"error":')
 
 
+@pytest.mark.long
 def test_leaky_loggers_are_caught(tmp_path: Path) -> None:
     with housed(tmp_path / "house", "json", "--model", "says", env=imported(tmp_path, LEAKS)) as house:
         plant = house.flock.plant

@@ -85,6 +85,7 @@ def test_an_engines_sentence_reaches_its_caller(house: House) -> None:
 
 
 @pytest.mark.parametrize("how", ["closes", "resets"])
+@pytest.mark.long
 def test_a_client_that_leaves_leaves_nothing(house: House, how: str) -> None:
     asked = {"model": "hangs", "messages": [{"role": "user", "content": house.flock.plant(f"client {how}")}]}
     connection = house.begin(asked, house.flock.stem.encode())

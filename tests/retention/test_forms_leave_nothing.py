@@ -43,6 +43,7 @@ def typed(boundary: str) -> str:
     return f"multipart/form-data; boundary={boundary}"
 
 
+@pytest.mark.long
 def test_forms_right_and_wrong_leave_nothing(house: House) -> None:
     for row in FORMS:
         assert row.forms is not None

@@ -124,6 +124,7 @@ def test_a_canary_in_place_of_any_value_or_beside_any_key_leaves_nothing(
 
 
 @together(row for row in ROWS if row.refused)
+@pytest.mark.long
 def test_bodies_that_are_refused_for_what_they_ask_leave_nothing(house: House, rows: list[Row]) -> None:
     for row in rows:
         assert row.refused is not None

@@ -60,7 +60,7 @@ KINDS: Mapping[EngineKind, Kind] = {
     ),
     "embeddings": Kind(
         "fondaco.engines.embeddings",
-        ("uvicorn", "onnxruntime", "tokenizers"),
+        ("uvicorn", "onnxruntime", "tokenizers", "ctranslate2", "onnx"),
         slots=256,
         queue=1024,
         overhead_mib=300,

@@ -105,6 +105,7 @@ async def test_two_gateways_on_one_database_admit_thirty_three_between_them(
     assert await faults(one.data_dir) == []
 
 
+@pytest.mark.long
 async def test_a_prepaid_dollar_is_thirty_three_at_three_cents(tmp_path: Path, engine: FakeEngine) -> None:
     bind = {"m": binding(engine, **CENTS)}
     async with served_app(tmp_path, bind, billing={"mode": "prepaid"}, limits={"scale": 0}) as served:

@@ -63,7 +63,7 @@ async def test_an_answer_has_the_form_of_openais(asked: Any, bare: Bare) -> None
     }
     said = item.pop("embedding")
     assert item == {"object": "embedding", "index": 0}
-    np.testing.assert_allclose(vector(said), bare(TEXTS[0]), atol=1e-5)
+    np.testing.assert_allclose(vector(said), bare(TEXTS[0]), atol=5e-4)
 
 
 @pytest.mark.parametrize("form", ["float", "base64"])
@@ -110,7 +110,7 @@ async def test_all_of_a_long_text_counts(asked: Any, bare: Bare) -> None:
     status, answer = await asked(input=text)
     assert status == 200
     assert answer["usage"]["prompt_tokens"] == len(ids) + 2
-    np.testing.assert_allclose(vector(answer["data"][0]["embedding"]), unit(mean), atol=1e-5)
+    np.testing.assert_allclose(vector(answer["data"][0]["embedding"]), unit(mean), atol=5e-4)
 
 
 async def test_tokens_in_place_of_a_text_give_its_vector(asked: Any, bare: Bare) -> None:
@@ -119,7 +119,7 @@ async def test_tokens_in_place_of_a_text_give_its_vector(asked: Any, bare: Bare)
         status, answer = await asked(input=given)
         assert status == 200
         assert answer["usage"]["prompt_tokens"] == len(ids)
-        np.testing.assert_allclose(vector(answer["data"][0]["embedding"]), bare(TEXTS[2]), atol=1e-5)
+        np.testing.assert_allclose(vector(answer["data"][0]["embedding"]), bare(TEXTS[2]), atol=5e-4)
 
 
 REFUSED: list[tuple[dict[str, Any], str, str, str]] = [

@@ -44,6 +44,7 @@ def seconds(sound: Waveform) -> float:
     return sound.size / 24_000
 
 
+@pytest.mark.long
 async def test_it_speaks_and_refuses_by_the_field(engine: SpeechEngine) -> None:
     """One text spoken for all that needs a sound: speaking is what takes long."""
     status, headers, file = await engine.ask(input="Hello there.", response_format="wav", voice="Alloy")

@@ -53,6 +53,7 @@ def pcm(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     return (samples * 32767).astype(np.int16)
 
 
+@pytest.mark.long
 async def test_it_writes_down_what_is_said_and_when(engine: WhisperEngine, spoken: bytes) -> None:
     granularities = [("timestamp_granularities[]", each) for each in ("word", "segment")]
     told = await engine.told(spoken, ("response_format", "verbose_json"), *granularities)
@@ -90,6 +91,7 @@ async def test_it_tells_each_segment_as_it_is_heard(engine: WhisperEngine, spoke
     assert all(0 <= segment["start"] <= segment["end"] <= SPOKEN_SECONDS + 0.01 for segment in segments)
 
 
+@pytest.mark.long
 async def test_silence_and_noise_are_no_words(engine: WhisperEngine) -> None:
     silence = np.zeros(40 * RATE, np.int16)
     hiss = (np.random.default_rng(2).normal(0, 0.4, 20 * RATE).clip(-1, 1) * 32767).astype(np.int16)

@@ -101,6 +101,7 @@ async def ended(process: asyncio.subprocess.Process) -> None:
     await process.communicate()
 
 
+@pytest.mark.long
 async def test_of_two_processes_that_race_for_the_same_keys_one_is_first_with_each(tmp_path: Path) -> None:
     database = Database(tmp_path / "data")
     await database.open()

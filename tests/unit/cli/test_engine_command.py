@@ -173,6 +173,7 @@ def started(own: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_an_engine_alone_answers_whoever_has_its_key_and_ends_when_told(own: Path) -> None:
     with started(own, FONDACO_ENGINE_KEY="k3y", FONDACO_ENGINES__THREADS="3") as process:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -13,10 +14,15 @@ from starlette.types import Receive, Scope, Send
 
 from fondaco.engines.embeddings import wire
 from fondaco.engines.embeddings.batching import Batcher, ClientLeft
-from fondaco.engines.embeddings.encoder import POOLINGS, Encoder, unit
+from fondaco.engines.embeddings.bert import Bert
+from fondaco.engines.embeddings.encoder import POOLINGS, Encoder, Pooling, unit
 from fondaco.engines.embeddings.tokens import Text, Tokens, TooLong, UnknownToken
 from fondaco.engines.launch import Launch
 from fondaco.engines.serving import QUIET_SECONDS, LoadFailed, Refusal, engine_app
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WINDOW_TOKENS = 512
 MAX_TOKENS = 8192
@@ -34,7 +40,8 @@ def create(launch: Launch) -> Starlette:
 
     A file whose role is `data:NAME` holds weights that the graph keeps outside itself as NAME. Options: `pooling`
     (mean, cls, last), `window_tokens` (what the model reads at once), `max_tokens` (of a text), `prefix` (put before
-    each text), `custom_dimensions` (`yes`: vectors may be cut), `output` (of the graph).
+    each text), `custom_dimensions` (`yes`: vectors may be cut), `output` (of the graph), `heads` (of attention, for a
+    BERT that is to be run by CTranslate2).
 
     Raises ImportError and LoadFailed.
     """
@@ -47,15 +54,7 @@ def create(launch: Launch) -> Starlette:
     # The cores are the model's: one request with many texts is not to take them all.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokens = Tokens(launch.files["tokenizer"], window, most, options.get("prefix", ""))
-    data = {role[5:]: path for role, path in launch.files.items() if role.startswith("data:")}
-    encoder = Encoder(
-        launch.model,
-        threads=launch.threads,
-        pooling=pooling,
-        pad=tokens.pad,
-        output=options.get("output"),
-        data=data,
-    )
+    encoder = _bert(launch) if "heads" in options else _onnx(launch, pooling, tokens.pad)
     cut = options.get("custom_dimensions") == "yes"
     endpoint = Embeddings(launch.name, tokens, encoder, most, cut=cut)
     row: dict[str, object] = {
@@ -67,10 +66,28 @@ def create(launch: Launch) -> Starlette:
     return engine_app(launch, [Route("/v1/embeddings", endpoint, methods=["POST"])], row)
 
 
+class Model(Protocol):
+    """Rows of token ids in, unit vectors out."""
+
+    @property
+    def dimensions(self) -> int: ...
+    def encode(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]: ...
+
+
+def _bert(launch: Launch) -> Model:
+    return Bert(launch.model, threads=launch.threads, heads=int(launch.options["heads"]))
+
+
+def _onnx(launch: Launch, pooling: Pooling, pad: int) -> Model:
+    data = {role[5:]: path for role, path in launch.files.items() if role.startswith("data:")}
+    output = launch.options.get("output")
+    return Encoder(launch.model, threads=launch.threads, pooling=pooling, pad=pad, output=output, data=data)
+
+
 class Embeddings:
     """The endpoint, as plain ASGI: what it does beside the model must be small beside it."""
 
-    def __init__(self, name: str, tokens: Tokens, encoder: Encoder, most: int, *, cut: bool) -> None:
+    def __init__(self, name: str, tokens: Tokens, encoder: Model, most: int, *, cut: bool) -> None:
         self._name = name
         self._tokens = tokens
         self._dimensions = encoder.dimensions

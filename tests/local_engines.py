@@ -121,7 +121,7 @@ def stand_in(script: str) -> tuple[str, ...]:
     return (sys.executable, "-c", script)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Fails the test when `condition` does not come true in time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

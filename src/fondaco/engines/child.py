@@ -152,7 +152,7 @@ class Child:
         code = await self._process.wait()
         self._remove_socket()
         if code >= 0:
-            return f"exit {code}"
+            return f"exit-{code}"
         with contextlib.suppress(ValueError):
             return signal.Signals(-code).name
         return f"signal {-code}"

@@ -121,7 +121,7 @@ async def test_its_errors_are_openais_and_say_nothing_of_what_was_asked() -> Non
 async def test_it_goes_when_its_gateway_does() -> None:
     async with running(echo) as child:
         await asyncio.wait_for(child.stop(), 10)
-        assert await child.wait() == "exit 0"
+        assert await child.wait() == "exit-0"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ twice as quick and no longer near enough.
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,12 +37,10 @@ class Bert:
         self._numpy: Any = importlib.import_module("numpy")
         graph = _Graph(importlib.import_module("onnx"), self._numpy, model)
         try:
-            specification = _specification(self._numpy, graph, heads)
-            with tempfile.TemporaryDirectory(prefix="fondaco-") as folder:
-                specification.save(folder)
-                self._encoder: Any = runtime.Encoder(
-                    folder, compute_type="float32", inter_threads=1, intra_threads=threads
-                )
+            files = _files(_specification(self._numpy, graph, heads))
+            self._encoder: Any = runtime.Encoder(
+                "bert", files=files, compute_type="float32", inter_threads=1, intra_threads=threads
+            )
         except (KeyError, IndexError, AttributeError, ValueError, RuntimeError) as error:
             raise LoadFailed from error
         self.dimensions: int = self.encode([[0]]).shape[1]
@@ -150,10 +150,29 @@ def _specification(numpy: Any, graph: _Graph, heads: int) -> Any:
         _linear(forward.linear_0, whole(wide.T), graph, f"{at}intermediate.dense")
         _linear(forward.linear_1, whole(narrow.T), graph, f"{at}output.dense")
         _normalise(forward.layer_norm, graph, f"{at}output.LayerNorm")
-    model.register_vocabulary([str(token) for token in range(len(words))])
+    model.register_vocabulary(_vocabulary(len(words)))
     model.validate()
     model.optimize()
     return model
+
+
+def _files(specification: Any) -> dict[str, bytes]:
+    """What `save` would write, by file name. A folder would outlive an engine that is killed as it loads."""
+    with tempfile.TemporaryFile() as model:
+        # It opens what it is given and closes it. There is no other way to have it written without a name.
+        specification._serialize(os.dup(model.fileno()))
+        model.seek(0)
+        weights = model.read()
+    return {
+        "model.bin": weights,
+        "config.json": json.dumps(specification.config.to_dict()).encode(),
+        "vocabulary.json": json.dumps(_vocabulary(specification.get_vocabulary_size())).encode(),
+    }
+
+
+def _vocabulary(size: int) -> list[str]:
+    """A text is given as the numbers of its tokens: what they are called plays no part."""
+    return [str(token) for token in range(size)]
 
 
 def _linear(layer: Any, weight: Any, graph: _Graph, name: str) -> None:

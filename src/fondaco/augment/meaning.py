@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from math import sqrt
 from operator import mul
 from typing import Protocol, TypeAlias
+
+if sys.version_info >= (3, 12):
+    from math import sumprod as _sumprod
+else:
+
+    def _sumprod(one: Vector, other: Vector) -> float:
+        return sum(map(mul, one, other))
+
 
 Vector: TypeAlias = Sequence[float]
 
@@ -28,7 +37,8 @@ def unit(vector: Vector) -> list[float]:
 
 
 def product(one: Vector, other: Vector) -> float:
-    return sum(map(mul, one, other))
+    """0 for vectors of different lengths, which are of different models."""
+    return _sumprod(one, other) if len(one) == len(other) else 0.0
 
 
 def code(vector: Vector) -> int:

@@ -67,7 +67,10 @@ class Search:
             return Found([], _sentence(failures))
         # Of what both have, the operator's own is whole and the web's an extract.
         all_results = distinct([*_interleaved(local or [], results or [])])
-        return Found((await ranked(query, all_results, self._embedder))[:wanted])
+        # The index has its own in order: to compare their meanings again takes longer than to find them.
+        if results:
+            all_results = await ranked(query, all_results, self._embedder)
+        return Found(all_results[:wanted])
 
     async def _from_web(
         self, query: str, limit: int, first: str | None

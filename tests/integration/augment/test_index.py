@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from fondaco.augment.index.gathering import Gathered, Gathering, NoSuchPlace
 from fondaco.augment.index.index import Index
 from fondaco.augment.index.passages import Passage
 from fondaco.augment.index.store import FILE_NAME, Document, IndexBroken, IndexStore
+from fondaco.augment.meaning import Embedder
 from fondaco.augment.words import content_words
 from fondaco.cli import app
 from fondaco.net.fetching import Fetcher
@@ -77,7 +79,7 @@ def gathering(store: IndexStore, documents: Documents, *allow: str) -> Gathering
     return Gathering(store, documents, Fetcher(Guard(allow), max_bytes=1_000_000, seconds=5))
 
 
-async def found(data_dir: Path, query: str, meanings: Meanings | None = None) -> list[str]:
+async def found(data_dir: Path, query: str, meanings: Embedder | None = None) -> list[str]:
     index = Index(data_dir, meanings)
     try:
         results = await index.search(query, 5)
@@ -251,6 +253,57 @@ async def test_meaning_finds_what_words_do_not(
     assert await found(data, "baking a loaf", meanings) == ["file:hand%20book/deep/bread.txt"]
     meanings.here = False
     assert await found(data, "high water", meanings) == ["file:hand%20book/tides.md"]
+
+
+class Directions:
+    """Vectors by hand, to the degree: whatever is asked stands at 0°."""
+
+    model = "by hand"
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return [[1.0, 0.0] for _ in texts]
+
+
+def put_at(store: IndexStore, cosines: dict[str, float]) -> None:
+    """Each text as a document of its own, so near to whatever is asked."""
+    source_id, _ = store.begin("here", None)
+    for text in cosines:
+        store.put(source_id, Document(text, text, text, "", b"", [Passage("", text)]))
+    at = {hit.text: hit.passage_id for hit in store.hits(range(1, len(cosines) + 1))}
+    store.put_vectors(
+        Directions.model,
+        [(at[text], [cosine, math.sqrt(1 - cosine**2)]) for text, cosine in cosines.items()],
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("closed quay feast days", "The quay is closed on feast days."),
+        ("who minds the boats at the quay on feast days", "Moorings cost nothing by night."),
+    ],
+)
+async def test_words_decide_where_a_passage_has_them_all_and_not_where_it_has_a_few(
+    tmp_path: Path, store: IndexStore, query: str, first: str
+) -> None:
+    put_at(
+        store,
+        {
+            "The quay is closed on feast days.": 0.55,
+            "Moorings cost nothing by night.": 0.6,
+            "Of ropes and knots.": 0.1,
+        },
+    )
+    ordered = await found(tmp_path / "data", query, Directions())
+    assert ordered[0] == first
+    assert len(ordered) == 2  # and what is neither near nor has the words is none of it
+
+
+async def test_a_rare_word_counts_for_more_than_a_common_one(tmp_path: Path, store: IndexStore) -> None:
+    many = {f"The harbour has pier {number}.": 0.0 for number in range(20)}
+    put_at(store, {**many, "Ask the harbour master.": 0.0, "The moorings here are new.": 0.0})
+    assert await found(tmp_path / "data", "harbour moorings") == ["The moorings here are new."]
+    assert await found(tmp_path / "data", "harbour moorings", Directions()) == ["The moorings here are new."]
 
 
 async def test_another_model_sees_every_passage_anew(

@@ -264,6 +264,15 @@ async def test_a_provider_that_crashes_ends_no_search(services: SearchServices) 
 # Beside the index.
 
 
+class Forgetful:
+    """An embedding model that is never to be asked."""
+
+    model = "none"
+
+    async def embed(self, texts: Sequence[str]) -> None:
+        raise AssertionError
+
+
 class Shelf:
     def __init__(self, results: list[Result] | None) -> None:
         self._results = results
@@ -289,3 +298,12 @@ async def test_without_a_network_the_index_answers_alone(services: SearchService
     assert (found.error, found.results) == (None, [])
     found = await Search(providers_of(settings(services, "searxng"), KEYS), Shelf(None)).search("tide")
     assert found.error is not None
+
+
+async def test_where_the_index_answers_alone_its_own_order_stands() -> None:
+    mine = [
+        Result("Moorings", "file:a", "By night they are free"),
+        Result("Tide", "file:b", "The tide, the tide"),
+    ]
+    found = await Search([], Shelf(mine), Forgetful()).search("tide")
+    assert [each.url for each in found.results] == ["file:a", "file:b"]

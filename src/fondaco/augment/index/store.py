@@ -156,21 +156,35 @@ class IndexStore:
         with _faults():
             return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
-    def has_any(self) -> bool:
+    def count(self) -> int:
+        """Of all passages."""
         with _faults():
-            return bool(self._db.execute("SELECT EXISTS (SELECT 1 FROM passages)").fetchone()[0])
+            return int(self._db.execute("SELECT count(*) FROM passages").fetchone()[0])
 
-    def by_words(self, words: Sequence[str], most: int) -> list[tuple[int, float]]:
-        """Passages with any of the words, best first, each with a score above 0."""
+    def holders(self, words: Sequence[str]) -> dict[str, list[int]]:
+        """Of each word, the passages that have it in one of its forms."""
+        with _faults():
+            return {
+                word: [
+                    row[0]
+                    for row in self._db.execute(
+                        "SELECT rowid FROM words WHERE words MATCH ?", (_quoted(word),)
+                    )
+                ]
+                for word in words
+            }
+
+    def by_words(self, words: Sequence[str], most: int) -> list[int]:
+        """Passages with any of the words, best first, as BM25 has it."""
         if not words:
             return []
-        asked = " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
+        asked = " OR ".join(map(_quoted, words))
         with _faults():
             rows = self._db.execute(
-                "SELECT rowid, -bm25(words, 2.0, 1.0) FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?",
+                "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0) LIMIT ?",
                 (asked, most),
             )
-            return [(int(row[0]), float(row[1])) for row in rows]
+            return [row[0] for row in rows]
 
     def codes(self, model: str) -> tuple[list[int], list[int]]:
         """Ids of all passages with a vector of this model, and the signs of these."""
@@ -260,6 +274,11 @@ def embedded_text(title: str, heading: str, text: str) -> str:
     """What a vector is made of: a passage alone often does not say what it is about."""
     above = " › ".join(part for part in (title, heading) if part)
     return f"{above}\n{text}" if above else text
+
+
+def _quoted(word: str) -> str:
+    """As the word index reads words that are none of its operators."""
+    return '"' + word.replace('"', '""') + '"'
 
 
 @contextmanager

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fake_engines import cut
+from fondaco.augment.documents import Documents
 from fondaco.billing.line import Bill, total
 from fondaco.billing.use import Use
 from fondaco.chat import routes as chat_routes
 from fondaco.chat.cast import Cast, Characters, NoCharacters
+from fondaco.chat.enclosures import Enclosures
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.service import ChatService
+from fondaco.chat.web import Web
 from fondaco.clock import SystemClock
 from fondaco.errors import AuthenticationFailed, InsufficientBalance
 from fondaco.http.call import Call
@@ -31,6 +34,8 @@ from fondaco.models.catalogue import Catalogue
 from fondaco.models.model import Model
 from fondaco.models.registry import Registry
 from fondaco.money import NanoUsd
+from fondaco.net.fetching import Fetcher
+from fondaco.net.guard import Guard
 from fondaco.settings import Binding, ModelSettings
 from fondaco.telemetry.logs import logger
 from fondaco.upstream.seats import Seats
@@ -183,6 +188,8 @@ class Metered:
 
     async def hold(self, ceiling: NanoUsd, least: NanoUsd | None = None) -> NanoUsd:
         assert self._purse.money is not None
+        self._purse.money += self.held
+        self.held = 0
         taken = min(ceiling, self._purse.money)
         if taken < ceiling and (least is None or taken < least):
             raise InsufficientBalance
@@ -256,6 +263,15 @@ def chunks_of(stream: bytes) -> list[dict[str, Any]]:
     return [json.loads(event[6:]) for event in events]
 
 
+def fetcher(*allow_hosts: str) -> Fetcher:
+    """One that knows no host by its name."""
+    return Fetcher(Guard(allow_hosts, resolve=_nobody), max_bytes=25 * 1024 * 1024, seconds=5)
+
+
+async def _nobody(host: str, port: int) -> list[str]:
+    return []
+
+
 class Gateway:
     """`bind` says more of the bound model `m` (fields of a binding); other models by name in `others`."""
 
@@ -267,6 +283,8 @@ class Gateway:
         max_body: int = 35_000_000,
         others: Mapping[str, Mapping[str, Any]] | None = None,
         characters: Characters | None = None,
+        web: Web | None = None,
+        enclosures: Enclosures | None = None,
         **bind: Any,
     ) -> None:
         self.engine = Engine(answer)
@@ -280,7 +298,10 @@ class Gateway:
         self.purse = Purse()
         seats, clock = Seats(self.local), SystemClock()
         cast = Cast(characters or NoCharacters(), prompt)
-        self.chats = ChatService(self.registry, prompt, seats, self.engine, self.purse, clock, cast)
+        opened = enclosures or Enclosures(fetcher(), Documents())
+        self.chats = ChatService(
+            self.registry, prompt, seats, self.engine, self.purse, clock, opened, cast, web
+        )
         self.edge = Edge(Routes(chat_routes.routes(self.chats)), _Keys(), logger("tests"))
         self.max_body = max_body
 

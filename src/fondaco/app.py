@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fondaco.accounts.service import AccountService
 from fondaco.augment import routes as augment_routes
 from fondaco.augment.embedder import EngineEmbedder
+from fondaco.augment.need import warm
 from fondaco.augment.service import AugmentService
 from fondaco.augment.sources import Sources
 from fondaco.billing.ledger import Ledger
@@ -33,9 +34,11 @@ from fondaco.characters import routes as character_routes
 from fondaco.characters.roster import Roster
 from fondaco.chat import routes as chat_routes
 from fondaco.chat.cast import Cast
+from fondaco.chat.enclosures import Enclosures
 from fondaco.chat.prompt import PromptBuilder
 from fondaco.chat.quote import ChatQuotes
 from fondaco.chat.service import ChatService
+from fondaco.chat.web import Web
 from fondaco.clock import Clock, SystemClock
 from fondaco.embeddings import routes as embedding_routes
 from fondaco.embeddings.service import EmbeddingService
@@ -107,6 +110,7 @@ class App:
             self.runtimes,
             context_tokens=settings.engines.context_tokens,
             context_of=self.local.context_of,
+            web_search=True,
             adjust=free_of_charge if settings.billing.free else None,
         )
         self._note_local()
@@ -158,20 +162,27 @@ class App:
             stack.push_async_callback(roster.close)
             prompt = PromptBuilder(self._clock, settings.prompt.system, settings.prompt.by_model)
             cast = Cast(roster, prompt)
-            chats = ChatService(self.registry, prompt, Seats(self.local), transport, meter, self._clock, cast)
             seating = Seating(Seats(self.local))
+            meanings = settings.search.embedding
+            embedder = EngineEmbedder(meanings, self.registry, seating, transport) if meanings else None
+            sources = Sources(settings.net, settings.search, data_dir, embedder)
+            stack.push_async_callback(sources.close)
+            web = Web(sources.search, sources.scraper, embedder, settings.search.max_characters)
+            chats = ChatService(
+                self.registry,
+                prompt,
+                Seats(self.local),
+                transport,
+                meter,
+                self._clock,
+                Enclosures(sources.fetcher, sources.documents),
+                cast,
+                web,
+            )
             speech = SpeechService(self.registry, seating, transport, meter, self._clock)
             transcribers = Transcribers(transport)
             transcriptions = TranscriptionService(self.registry, seating, transcribers, meter, self._clock)
             embeddings = EmbeddingService(self.registry, seating, transport, meter, self._clock)
-            meanings = settings.search.embedding
-            sources = Sources(
-                settings.net,
-                settings.search,
-                data_dir,
-                EngineEmbedder(meanings, self.registry, seating, transport) if meanings else None,
-            )
-            stack.push_async_callback(sources.close)
             augment = AugmentService(sources.search, sources.scraper, sources.documents, meter, self._clock)
             models = ModelsService(self.registry, settings.contract.profile)
             table = [
@@ -182,7 +193,7 @@ class App:
                 *_run_once(augment_routes.routes(augment), idempotency),
                 *model_routes.routes(models),
                 *character_routes.routes(roster, self._default_model),
-                *self._money_routes(prompt, cast, ledger, secret),
+                *self._money_routes(ChatQuotes(self._known(), prompt, cast, web), ledger, secret),
                 *limit_routes.routes(self._limit_report(keys, ledger, refusals)),
                 *_creation_limited(
                     key_routes.routes(
@@ -217,6 +228,8 @@ class App:
             self._stack = stack.pop_all()
         self._spawn(self._keep_fresh())
         self._spawn(sources.index.keep_embedded())
+        # Its weights take longer to be read than it may take to decide.
+        self._spawn(asyncio.to_thread(warm))
         default = self.registry.default_text()
         if default is not None and isinstance(default.serving, LocalServing):
             self._spawn(supervisor.preload(self.local.note(default.model.id, default.serving)))
@@ -253,10 +266,12 @@ class App:
         billing = self.settings.billing
         return billing.mode == "prepaid" and not billing.free
 
-    def _money_routes(self, prompt: PromptBuilder, cast: Cast, ledger: Ledger, secret: bytes) -> list[Route]:
+    def _known(self) -> KnownModels:
+        return KnownModels(self.registry, self._catalogue)
+
+    def _money_routes(self, chats: ChatQuotes, ledger: Ledger, secret: bytes) -> list[Route]:
         database, clock, billing = self._database, self._clock, self.settings.billing
-        known = KnownModels(self.registry, self._catalogue)
-        quotes = QuoteService([ChatQuotes(known, prompt, cast).quotable, *goods(known)], free=billing.free)
+        quotes = QuoteService([chats.quotable, *goods(self._known())], free=billing.free)
         minimum = from_decimal(billing.minimum_balance)
         return [
             *quoting_routes.routes(quotes),

@@ -310,6 +310,9 @@ class SearchSettings(Section):
     """Language, and country, of results, such as `de-CH`. Unset: the provider's own."""
     max_results: int = Field(default=10, ge=1, le=20)
     """Results of a search for which the caller names no limit."""
+    max_characters: int = Field(default=12_000, ge=1_000, le=200_000)
+    """How much of what was found a chat model is given: of results so many characters, of pages twice as many, of
+    both a quarter for models of tier XS. Never more than its context has room for."""
     seconds: float = Field(default=10, gt=0, le=60)
     """How long a provider may take."""
     embedding: str = "all-minilm-l6-v2"

@@ -187,26 +187,6 @@ async def test_habits_that_ask_for_nothing_pass_with_any_model() -> None:
 # venice_parameters.
 
 
-@pytest.mark.parametrize(
-    ("parameters", "key"),
-    [
-        ({"enable_web_search": "on"}, "enable_web_search"),
-        ({"enable_web_search": "auto"}, "enable_web_search"),
-        ({"enable_web_scraping": True}, "enable_web_scraping"),
-    ],
-)
-async def test_what_is_not_built_yet_is_refused_by_field(parameters: dict[str, Any], key: str) -> None:
-    gateway = Gateway(ANSWER)
-    response = await gateway.ask(venice_parameters=parameters)
-    assert response.status == 400
-    assert response.json["issues"][0]["path"] == ["venice_parameters", key]
-    [value] = parameters.values()
-    response = await gateway.ask(model=f"m:{key}={str(value).lower() if value is True else value}")
-    assert response.status == 400
-    assert response.json["issues"][0]["path"] == ["model"]
-    assert gateway.engine.asked == []
-
-
 async def test_values_that_ask_for_nothing_pass_and_are_echoed() -> None:
     answer = await Gateway(ANSWER).whole(
         venice_parameters={

@@ -214,21 +214,7 @@ def test_venice_parameters_go_in_the_extra_body(client: OpenAI) -> None:
     assert completion.model_extra["venice_parameters"]["enable_web_search"] == "off"
 
 
-def test_web_search_is_refused_by_name_until_it_is_built(tiny_gateway: Gateway) -> None:
-    body = {
-        "model": "venice-uncensored",
-        "messages": [{"role": "user", "content": "Hello"}],
-        "venice_parameters": {"enable_web_search": "auto"},
-    }
-    status, text, _ = posted(tiny_gateway, json.dumps(body))
-    answer = json.loads(text)
-    assert status == 400
-    assert answer["code"] == "INVALID_REQUEST"
-    assert [issue["path"] for issue in answer["issues"]] == [["venice_parameters", "enable_web_search"]]
-    assert "venice_parameters" in answer["details"]
-
-
-def test_a_picture_by_url_is_refused_by_its_place_until_it_can_be_fetched(tiny_gateway: Gateway) -> None:
+def test_a_picture_for_a_model_that_does_not_see_is_refused_by_its_place(tiny_gateway: Gateway) -> None:
     body = {
         "model": "mistral-31-24b",
         "messages": [

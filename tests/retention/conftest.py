@@ -29,10 +29,12 @@ MAX_BODY = 300_000
 class House:
     """A running server, the engine that it asks, and the canaries that were planted in what both were told."""
 
-    def __init__(self, gateway: Gateway, folder: Path, flock: Flock) -> None:
+    def __init__(self, gateway: Gateway, folder: Path, flock: Flock, site: str) -> None:
         self.gateway = gateway
         self.folder = folder
         self.flock = flock
+        self.site = site
+        """Where pages are that may be fetched."""
         self.key = self._new_key()
         self.address = urlsplit(gateway.root)
         flock.guard("the admin key", ADMIN_KEY)
@@ -132,12 +134,15 @@ def housed(
         "FONDACO_LIMITS__SCALE": "10000",
         "FONDACO_KEYS__WEB3": "true",
         "KEY_FOR_THE_ENGINE": flock.plant("the engine's key"),
-        # Nobody there: what a search that fails leaves behind is looked at too.
-        "FONDACO_SEARCH__PROVIDERS": '["searxng"]',
-        "FONDACO_SEARCH__SEARXNG_URL": f"http://127.0.0.1:{_closed_port()}",
         **(env or {}),
     }
     engine = FakeEngine(saying_engine.answering(flock.plant))
+    site = engine.base_url.removesuffix("/v1")
+    environment |= {
+        "FONDACO_SEARCH__PROVIDERS": '["searxng"]',
+        "FONDACO_SEARCH__SEARXNG_URL": site,
+        "FONDACO_NET__ALLOW_HOSTS": json.dumps([urlsplit(site).netloc]),
+    }
     able = {"vision": True, "functions": True, "response_schema": True, "reasoning": True, "logprobs": True}
     able |= {"context_tokens": 32768, "api_key_env": "KEY_FOR_THE_ENGINE", "multiple_images": True}
     able |= {"input_usd": "0.05", "output_usd": "0.15"}
@@ -158,7 +163,7 @@ def housed(
     gone = binding("gone", engine, **able).replace(engine.base_url, f"http://127.0.0.1:{_closed_port()}/v1")
     try:
         with running(folder, *options, config=config + gone, env=environment) as gateway:
-            yield House(gateway, folder, flock)
+            yield House(gateway, folder, flock, site)
     finally:
         engine.close()
 

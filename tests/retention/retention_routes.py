@@ -92,6 +92,16 @@ def chat_bodies(plant: Plant) -> list[Body]:
             "description": plant(f"{of} description"),
         }
 
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    def document(file_data: str) -> Body:
+        return {
+            "type": "file",
+            "file": {"file_data": file_data, "filename": f"{plant('file name')}.txt"},
+            **cached,
+        }
+
     messages: list[Body] = [
         {"role": "system", "content": plant("system"), "name": plant("system name")},
         {
@@ -116,6 +126,9 @@ def chat_bodies(plant: Plant) -> list[Body]:
                     "image_url": {"url": picture(plant), "detail": plant("detail")},
                     **cached,
                 },
+                document("data:text/plain;base64," + encoded(plant("text of a file"))),
+                document(plant("file data that is no base64!")),
+                document(f"http://127.0.0.1:9/{plant('path of a file')}"),
             ],
         },
         {
@@ -238,7 +251,23 @@ def chat_bodies(plant: Plant) -> list[Body]:
         "messages": [{"role": "user", "content": plant("content"), "name": plant("user of a character")}],
         "venice_parameters": {"character_slug": "juno"},
     }
-    made = [everything, with_tools, flat_choice, old, in_character]
+    searched: Body = {
+        "messages": [{"role": "user", "content": plant("content")}],
+        "tools": [{"name": "f"}],
+        "venice_parameters": {
+            "enable_web_search": "on",
+            "enable_web_citations": True,
+            "include_search_results_in_stream": True,
+            "return_search_results_as_documents": True,
+        },
+    }
+    in_vain: Body = {
+        "messages": [
+            {"role": "user", "content": f"https://127.0.0.1/{plant('url')} gone {plant('content')}"}
+        ],
+        "venice_parameters": {"enable_web_search": "auto", "enable_web_scraping": True},
+    }
+    made = [everything, with_tools, flat_choice, old, in_character, searched, in_vain]
     return [{"model": "says", **body, "stream": stream} for body in made for stream in (False, True)]
 
 
@@ -252,10 +281,8 @@ def refused_chat_bodies(plant: Plant) -> list[Body]:
     made = [
         part("input_audio", {"data": plant("audio data"), "format": "wav"}),
         part("video_url", {"url": plant("video url")}),
-        part("file", {"file_data": plant("file data"), "filename": plant("filename")}),
         part("image_url", {"url": picture(plant)[:160]}),
         asking(plant("content"), venice_parameters={"character_slug": plant("character_slug")}),
-        asking(plant("content"), venice_parameters={"enable_web_search": "on"}),
         asking(plant("content"), model=plant("model")),
         asking(plant("content"), model=f"says:character_slug={plant('suffix')}"),
         asking(plant("content"), model=f"{plant('model')}:{plant('suffix key')}={plant('suffix value')}"),
@@ -462,11 +489,15 @@ def refused_quotes(plant: Plant) -> list[Body]:
 
 
 def searches(plant: Plant) -> list[Body]:
-    """None is answered: nobody who searches is there."""
+    return [{"query": plant("query")}, {"query": plant("query"), "limit": 5, "search_provider": "brave"}]
+
+
+def refused_searches(plant: Plant) -> list[Body]:
+    """The last is not answered by whoever searches."""
     return [
         {"query": plant("query"), "search_provider": plant("search_provider")},
-        {"query": plant("query"), "limit": 5, "search_provider": "brave"},
         {"query": plant("query") * 20, plant("unknown key"): plant("its value")},
+        {"query": f"gone {plant('query')}"},
     ]
 
 
@@ -502,7 +533,7 @@ ROWS: list[Row] = [
         refused_forms=refused_transcription_forms,
         engine=True,
     ),
-    Row("POST /augment/search", refused=searches, statuses=frozenset({400, 503})),
+    Row("POST /augment/search", bodies=searches, refused=refused_searches, statuses=frozenset({400, 503})),
     Row("POST /augment/scrape", refused=scrapes),
     Row("POST /augment/text-parser", forms=parsed_forms, refused_forms=refused_parsed_forms),
     Row("POST /quote", bodies=quoted_bodies, refused=refused_quotes),

@@ -45,6 +45,8 @@ def answering(plant: Plant) -> Callable[[Seen], Answer]:
     """Answers by the name of the model."""
 
     def answer(seen: Seen) -> Answer:
+        if seen.body is None:
+            return _web(seen.path, plant)
         name = _model(seen)
 
         def told(field: str) -> str:
@@ -62,6 +64,26 @@ def answering(plant: Plant) -> Callable[[Seen], Answer]:
                 return _answer(name, streamed, told)
 
     return answer
+
+
+def _web(path: str, plant: Plant) -> Answer:
+    """What a search of SearXNG's and a page say; neither is there where the path says so."""
+    if "gone" in path:
+        return Answer([plant("a page that is gone").encode()], status=500, content_type="text/html")
+    if path.startswith("/search"):
+        row = {
+            "url": f"https://{plant('host of a result')}.example/",
+            "title": plant("title of a result"),
+            "content": plant("content of a result"),
+            "publishedDate": "2026-01-02T00:00:00",
+        }
+        found = {"query": plant("query of an answer"), "results": [row], "unresponsive_engines": []}
+        return Answer([json.dumps(found).encode()], content_type="application/json")
+    if "picture" in path:
+        return Answer([plant("no picture").encode()], content_type="image/png")
+    text = " ".join(f"{plant('text of a page')} is here." for _ in range(20))
+    page = f"<html><head><title>{plant('title of a page')}</title></head><body><p>{text}</p></body></html>"
+    return Answer([page.encode()], content_type="text/html")
 
 
 def _model(seen: Seen) -> str:

@@ -74,7 +74,7 @@ async def broken(self, account, request):
 async def broken_piece(self):
     # No other of the ways is asked to stream.
     told = await piece(self)
-    raise RuntimeError(told.decode() + self._answer.asked.reveal().decode())
+    raise RuntimeError(told.decode() + self._answer.tally._asked.reveal().decode())
 
 service.ChatService.begin = broken
 streaming.ChatStream.__anext__ = broken_piece

@@ -13,6 +13,7 @@ import msgspec
 
 from fondaco.augment.parsing.server import HEAD
 from fondaco.augment.parsing.wire import Fault, Job, Limits, Parsed, encode
+from fondaco.augment.turns import Turns
 from fondaco.engines.child import environment
 
 MAX_CHARACTERS = 2_000_000
@@ -44,24 +45,24 @@ class Documents:
 
     def __init__(self, limits: Limits = LIMITS, at_once: int | None = None) -> None:
         self._limits = limits
-        self._turns = asyncio.Semaphore(at_once or max(2, min(4, os.cpu_count() or 2)))
+        self._turns = Turns(at_once or max(2, min(4, os.cpu_count() or 2)))
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._under_way = 0
         self._idle: asyncio.TimerHandle | None = None
 
-    async def parse(self, data: bytes | memoryview, name: str = "") -> str:
+    async def parse(self, data: bytes | memoryview, name: str = "", account: str | None = None) -> str:
         """A document's text, as Markdown where it has any form; empty where there is none. Raises Unparsable."""
-        return (await self.read(Job(name=name, max_characters=MAX_CHARACTERS), data)).text
+        return (await self.read(Job(name=name, max_characters=MAX_CHARACTERS), data, account)).text
 
-    async def read(self, job: Job, data: bytes | memoryview) -> Parsed:
-        """The text and what else is known. Raises Unparsable."""
+    async def read(self, job: Job, data: bytes | memoryview, account: str | None = None) -> Parsed:
+        """The text and what else is known. `account` is whose share of turns is taken. Raises Unparsable."""
         self._under_way += 1
         if self._idle is not None:
             self._idle.cancel()
         try:
-            async with self._turns:
+            async with self._turns.turn(account):
                 parsed = await self._asked(job, data) or await self._asked(job, data)
         finally:
             self._under_way -= 1

@@ -46,7 +46,7 @@ class Firecrawl:
         self._checks = checks
         self._seconds = seconds
 
-    async def scrape(self, url: str) -> Page:
+    async def scrape(self, url: str, account: str | None = None) -> Page:
         """Raises ScrapeFailed."""
         refuse_closed(url)
         try:

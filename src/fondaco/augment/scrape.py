@@ -39,8 +39,8 @@ class ScrapeFailed(Exception):
 
 
 class Scraper(Protocol):
-    async def scrape(self, url: str) -> Page:
-        """Raises ScrapeFailed."""
+    async def scrape(self, url: str, account: str | None = None) -> Page:
+        """`account` is for whom. Raises ScrapeFailed."""
         ...
 
 
@@ -53,7 +53,7 @@ class Fetching(Protocol):
 class Reading(Protocol):
     """See `fondaco.augment.documents`."""
 
-    async def read(self, job: Job, data: bytes | memoryview) -> Parsed: ...
+    async def read(self, job: Job, data: bytes | memoryview, account: str | None = None) -> Parsed: ...
 
 
 class DirectScraper:
@@ -63,7 +63,7 @@ class DirectScraper:
         self._fetcher = fetcher
         self._documents = documents
 
-    async def scrape(self, url: str) -> Page:
+    async def scrape(self, url: str, account: str | None = None) -> Page:
         refuse_closed(url)
         try:
             found = await self._fetcher.fetch(url, accept=PAGES)
@@ -74,7 +74,7 @@ class DirectScraper:
                 url=found.url,
                 max_characters=MAX_CHARACTERS,
             )
-            parsed = await self._documents.read(job, found.body)
+            parsed = await self._documents.read(job, found.body, account)
         except FetchError as error:
             raise failed(error) from None
         except Unparsable as unparsable:

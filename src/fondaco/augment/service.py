@@ -69,7 +69,7 @@ class Searching(Protocol):
 class Parsing(Protocol):
     """See `fondaco.augment.documents`."""
 
-    async def parse(self, data: bytes | memoryview, name: str = "") -> str: ...
+    async def parse(self, data: bytes | memoryview, name: str = "", account: str | None = None) -> str: ...
 
 
 class AugmentService:
@@ -102,7 +102,7 @@ class AugmentService:
         """Raises RateLimitExceeded, PaymentRequired, LedgerUnavailable, InvalidRequest, PageUnavailable."""
         async with self._charged(ticket, SCRAPE):
             try:
-                page = await self._scraper.scrape(request.url)
+                page = await self._scraper.scrape(request.url, ticket.caller.account_id)
             except ScrapeFailed as failed:
                 if failed.blame == "url":
                     raise InvalidRequest.at("url", message=failed.sentence) from None
@@ -113,7 +113,7 @@ class AugmentService:
         """Raises RateLimitExceeded, PaymentRequired, LedgerUnavailable, InvalidRequest."""
         async with self._charged(ticket, TEXT_PARSER):
             try:
-                text = await self._documents.parse(data, name)
+                text = await self._documents.parse(data, name, ticket.caller.account_id)
             except Unparsable as unparsable:
                 raise InvalidRequest.at(
                     "file", message=f"The file cannot be read: {unparsable.sentence}"

@@ -59,11 +59,14 @@ class Charge:
     async def hold(self, ceiling: NanoUsd, least: NanoUsd | None = None) -> NanoUsd:
         """Hold `ceiling`, or what the money left can pay if that is at least `least`; return what is held.
 
-        Raises InsufficientBalance, KeySpendLimitExceeded or LedgerUnavailable; then nothing is held.
+        What was held before is given back first. Raises InsufficientBalance, KeySpendLimitExceeded or LedgerUnavailable; then nothing is held.
         """
         if not self.walled or ceiling <= 0:
             self.held = ceiling
             return ceiling
+        if self.held:
+            self._option.release(self.held, 0)
+            self.held = NanoUsd(0)
         path = self._leases.path(self.ticket.caller)
         option = self._leases.hold_now(path, ceiling)
         if option is not None:

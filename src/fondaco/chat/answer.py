@@ -17,8 +17,7 @@ from fondaco.chat.answer_wire import (
     VeniceParametersEcho,
 )
 from fondaco.chat.options import Options
-from fondaco.chat.service import ChatAnswer
-from fondaco.chat.tally import Tally
+from fondaco.chat.underway import ChatAnswer
 from fondaco.content import Sealed
 from fondaco.ids import tool_call_id
 from fondaco.upstream.chat_stream import Run
@@ -38,23 +37,22 @@ FINISH_REASONS: dict[str, FinishReason] = {
 
 async def fold(answer: ChatAnswer) -> bytes:
     """The whole answer as JSON, paid for. Takes all events and closes them."""
-    tally, spending = Tally(answer), answer.spending
+    spending = answer.spending
     try:
         try:
             if (whole := answer.whole) is not None:
-                tally.read(whole)
                 choices = [_choice(choice) for choice in whole.choices]
             else:
-                choices = await _gathered(answer, tally)
+                choices = await _gathered(answer)
         finally:
             await answer.aclose()  # which may wait, and so be cancelled too
     except Exception:
         spending.void()
         raise
     except BaseException:
-        spending.leave(tally.so_far())
+        spending.leave(answer.tally.so_far())
         raise
-    usage = tally.usage()
+    usage = answer.tally.usage()
     return _encoder.encode(
         Completion(
             id=answer.id,
@@ -63,22 +61,16 @@ async def fold(answer: ChatAnswer) -> bytes:
             choices=choices,
             usage=usage,
             cost=await spending.settle(usage),
-            venice_parameters=Raw(echoed(answer.options)),
+            venice_parameters=Raw(parameters(answer)),
         )
     )
 
 
-async def _gathered(answer: ChatAnswer, tally: Tally) -> list[Choice]:
+async def _gathered(answer: ChatAnswer) -> list[Choice]:
     parts: dict[int, _Parts] = {}
     while events := await answer.more():
         for event in events:
-            if type(event) is Run:
-                chunks = event.answers()
-                tally.note(event.count)
-            else:
-                chunks = (event,)
-                tally.read(event)
-            for chunk in chunks:
+            for chunk in event.answers() if type(event) is Run else (event,):
                 for choice in chunk.choices:
                     part = parts.get(choice.index)
                     if part is None:
@@ -122,9 +114,21 @@ def echo(options: Options) -> VeniceParametersEcho:
     return made
 
 
+def parameters(answer: ChatAnswer) -> bytes:
+    """What the answer says of its parameters, as JSON, with what was found for it."""
+    found = answer.found
+    if found is None:
+        return _echoed(answer.options)
+    made = echo(answer.options)
+    made.web_search_citations = found.citations
+    if found.error is not None:
+        made.web_search_error = found.error
+    return _encoder.encode(made)
+
+
 @lru_cache(256)
-def echoed(options: Options) -> bytes:
-    """The same as JSON. There are few combinations in use, so each is encoded once."""
+def _echoed(options: Options) -> bytes:
+    """As JSON. There are few combinations in use, so each is encoded once."""
     return _encoder.encode(echo(options))
 
 

@@ -78,6 +78,7 @@ class Citation(Sealed, kw_only=True, gc=False):
     url: str
     content: str | UnsetType = UNSET
     date: str | UnsetType = UNSET
+    """`YYYY-MM-DD`"""
 
 
 class VeniceParametersEcho(Sealed, kw_only=True, gc=False):
@@ -93,6 +94,8 @@ class VeniceParametersEcho(Sealed, kw_only=True, gc=False):
     disable_thinking: bool = False
     character_slug: str | UnsetType = UNSET
     web_search_citations: list[Citation] = field(default_factory=list[Citation])
+    web_search_error: str | UnsetType = UNSET
+    """Why nothing was found, where something was asked for."""
     enable_e2ee: bool = False
 
 

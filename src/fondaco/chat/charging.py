@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Raw
 
-from fondaco.billing.line import Bill
+from fondaco.billing.line import Bill, total
 from fondaco.billing.prices.tokens import (
     TokenUse,
     chat_bill,
@@ -60,7 +60,17 @@ class Meter(Protocol):
 class Spending:
     """What one chat costs. It ends once: settled, left by its client, or void."""
 
-    __slots__ = ("_clock", "_metered", "_model", "_over", "_started", "growth", "limited", "prompt_tokens")
+    __slots__ = (
+        "_clock",
+        "_metered",
+        "_model",
+        "_over",
+        "_started",
+        "growth",
+        "limited",
+        "prompt_tokens",
+        "services",
+    )
 
     def __init__(self, metered: Metered, model: Model, clock: Clock) -> None:
         self._metered = metered
@@ -74,10 +84,20 @@ class Spending:
         """For an answer whose hold grows with it."""
         self.limited = False
         """Its engine was given a limit because the money left pays for no more."""
+        self.services: Bill = ()
+        """What was done for it beside the answer."""
 
     @property
     def walled(self) -> bool:
         return self._metered.walled
+
+    async def hold_services(self, bill: Bill) -> None:
+        """Hold what is to be done before the answer can be planned; the answer's own hold takes its place.
+
+        Raises InsufficientBalance or KeySpendLimitExceeded.
+        """
+        if amount := total(bill):
+            await self._metered.hold(amount)
 
     async def hold(self, made: Plan, prompt: int, choices: int, *, stepwise: bool) -> None:
         """Hold what the answer may cost, and limit it to what can be paid.
@@ -91,11 +111,13 @@ class Spending:
             # Only where the prompt was counted: what is left beside a bound may be far too little.
             most = max(1, min(most, model.context_tokens - prompt))
         first = min(most, STEP) if stepwise else most
-        ceiling = chat_ceiling(model, prompt, choices * first)
-        held = await self._metered.hold(ceiling, chat_ceiling(model, prompt, choices))
-        if held < ceiling:
-            most = completion_affordable(model, prompt, held) // choices
-            self.limited = True
+        services = total(self.services)
+        ceiling = NanoUsd(services + chat_ceiling(model, prompt, choices * first))
+        least = NanoUsd(services + chat_ceiling(model, prompt, choices))
+        held = await self._metered.hold(ceiling, least)
+        self.growth, self.limited = None, held < ceiling
+        if self.limited:
+            most = completion_affordable(model, prompt, NanoUsd(held - services)) // choices
         elif first < most:
             self.growth = Growth(self._metered, model, choices, first, most)
         made.cap(most)
@@ -128,7 +150,7 @@ class Spending:
         cached = 0 if details is None else details.cached_tokens
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         elapsed = int(1000 * (self._clock.monotonic() - self._started))
-        bill = chat_bill(self._model, TokenUse(prompt, cached, completion))
+        bill = self.services + chat_bill(self._model, TokenUse(prompt, cached, completion))
         return bill, Use(prompt, completion, elapsed), usage.total_tokens
 
 

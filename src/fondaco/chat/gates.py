@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fondaco.chat.pictures import refusals
+from fondaco.chat.media_parts import refusals
 from fondaco.chat.wire import ChatRequest, TextFormat
 from fondaco.errors import InvalidRequest, Issue
 from fondaco.models.model import Model

@@ -77,7 +77,9 @@ class VideoPart(Part, tag="video_url"):
 
 
 class FileData(Sealed, kw_only=True, omit_defaults=True, gc=False):
-    file_data: Annotated[str, Meta(min_length=1, description="http(s) or data: URL of a document.")]
+    file_data: Annotated[
+        str, Meta(min_length=1, description="http(s) or data: URL of a document, or its base64.")
+    ]
     filename: str | None = None
 
 

@@ -10,9 +10,6 @@ import msgspec
 
 from fondaco.chat.wire import VeniceParameters, WebSearch
 from fondaco.content import Sealed
-from fondaco.errors import InvalidRequest, Issue
-
-_NOT_BUILT = "is not available on this server yet: leave it out or turn it off"
 
 
 class Options(Sealed, frozen=True, kw_only=True):  # pyright: ignore[reportGeneralTypeIssues]
@@ -34,16 +31,18 @@ _values = attrgetter(*_KEYS)
 _DEFAULT = Options()
 
 
-def effective(parameters: VeniceParameters | None, suffix: Mapping[str, str]) -> Options:
-    """The suffix overrides the body. Raises InvalidRequest, naming each field that asks for what is not built."""
+def effective(
+    parameters: VeniceParameters | None, suffix: Mapping[str, str], *, search_tool: bool = False
+) -> Options:
+    """The suffix overrides the body. `search_tool`: the vendor's tool `web_search` is offered, which is `auto`."""
     options = _DEFAULT if parameters is None else _joined(_values(parameters))
+    if search_tool and (parameters is None or parameters.enable_web_search is None):
+        options = msgspec.structs.replace(options, enable_web_search="auto")
     if suffix:
         said = {key: _BOOLEANS.get(text, text) for key, text in suffix.items() if key != "character_slug"}
         if "character_slug" in suffix:
             said["character_slug"] = suffix["character_slug"]
         options = msgspec.structs.replace(options, **said)
-    if options.enable_web_search != "off" or options.enable_web_scraping:
-        raise _refused(options, suffix)
     return options
 
 
@@ -53,19 +52,3 @@ _BOOLEANS = {"true": True, "false": False}
 @lru_cache(256)
 def _joined(values: tuple[object, ...]) -> Options:
     return Options(**{key: value for key, value in zip(_KEYS, values, strict=True) if value is not None})  # pyright: ignore[reportArgumentType]
-
-
-def _refused(options: Options, suffix: Mapping[str, str]) -> InvalidRequest:
-    asked = {
-        "enable_web_search": options.enable_web_search != "off",
-        "enable_web_scraping": options.enable_web_scraping,
-    }
-    return InvalidRequest(
-        [
-            Issue(
-                "custom", ("model",) if key in suffix else ("venice_parameters", key), f"{key} {_NOT_BUILT}"
-            )
-            for key, wanted in asked.items()
-            if wanted
-        ]
-    )

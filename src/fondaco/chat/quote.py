@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from fondaco.billing.line import Bill, total
 from fondaco.billing.prices.tokens import TokenUse, chat_bill, chat_ceiling, estimated_tokens
 from fondaco.billing.quoting.known import KnownModels
 from fondaco.billing.quoting.quote import Quotable, Quote
 from fondaco.chat import gates, plan, tool_prompt
 from fondaco.chat.cast import Cast, NoCharacters
+from fondaco.chat.media_parts import has_media, is_unmeasured
 from fondaco.chat.messages import ChatMessage, ImagePart, UserMessage, unusual
 from fondaco.chat.options import Options, effective
-from fondaco.chat.pictures import has_media
 from fondaco.chat.plan import Plan
 from fondaco.chat.prompt import PromptBuilder
+from fondaco.chat.web import Web, errand_for, room
 from fondaco.chat.wire import ChatRequest, normalised
 from fondaco.errors import FondacoError, ModelNotFound, ModelOffline
 from fondaco.models.model import Model
@@ -25,9 +27,12 @@ _LIKELY_PICTURE = 1024
 
 
 class ChatQuotes:
-    def __init__(self, models: KnownModels, prompt: PromptBuilder, cast: Cast | None = None) -> None:
+    def __init__(
+        self, models: KnownModels, prompt: PromptBuilder, cast: Cast | None = None, web: Web | None = None
+    ) -> None:
         self._models = models
         self._prompt = prompt
+        self._web = web
         self._cast = cast or Cast(NoCharacters(), prompt)
 
     @property
@@ -56,10 +61,11 @@ class ChatQuotes:
 
     def _quote(self, request: ChatRequest, name: str) -> Quote:
         resolved = self._models.resolve(name, "text")
-        options = effective(request.venice_parameters, resolved.suffix)
+        options = effective(request.venice_parameters, resolved.suffix, search_tool=request.offers_search)
         odd = unusual(request.messages)
         gates.check(request, resolved, media=has_media(request.messages, odd))
         messages = list(request.messages)
+        errand = None if request.demands_call else errand_for(messages, options)
         if options.character_slug is not None:
             messages, options = self._cast.play(options.character_slug, messages, options, resolved.model)
             odd = unusual(messages)
@@ -67,12 +73,21 @@ class ChatQuotes:
         made = plan.make(request, messages, odd, resolved, options, self._prompt)
         model, choices = resolved.model, request.n or 1
         prompt, answer = made.prompt_bound, completion_bound(made, model)
+        if is_unmeasured(request.messages):
+            prompt = max(prompt, model.context_tokens)
+        services: Bill = ()
+        briefing = 0
+        if errand is not None and self._web is not None:
+            # Nothing is looked up for a quote: it is as if all were found.
+            services = errand.ceiling
+            prompt += self._web.briefing_bound(errand, model, room(made, resolved, choices))
+            briefing = estimated_tokens(self._web.characters(errand, model))
         likely = TokenUse(
-            prompt=min(self._likely_prompt(messages, options, model), prompt),
+            prompt=min(self._likely_prompt(messages, options, model) + briefing, prompt),
             completion=choices * min(request.completion_limit or LIKELY_COMPLETION, answer),
         )
-        ceiling = chat_ceiling(model, prompt, choices * answer)
-        return Quote(chat_bill(model, likely), ceiling)
+        ceiling = NanoUsd(total(services) + chat_ceiling(model, prompt, choices * answer))
+        return Quote(services + chat_bill(model, likely), ceiling)
 
     def _likely_prompt(self, messages: list[ChatMessage], options: Options, model: Model) -> int:
         size = len(self._prompt.own_prompt(model, options))

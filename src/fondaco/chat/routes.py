@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fondaco.chat.answer import fold
 from fondaco.chat.answer_wire import Chunk, Completion
-from fondaco.chat.service import ChatAnswer, ChatService
+from fondaco.chat.service import ChatService
 from fondaco.chat.streaming import ChatStream
+from fondaco.chat.underway import ChatAnswer
 from fondaco.chat.wire import ChatRequest, normalised
 from fondaco.http.call import Call
 from fondaco.http.model_headers import model_headers

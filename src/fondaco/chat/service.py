@@ -5,28 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from typing import Any, Protocol
+from typing import Any
 
+import msgspec
+
+from fondaco.augment.citing.evidence import Evidence, Source
+from fondaco.augment.results import Result
 from fondaco.chat import gates, plan
 from fondaco.chat.answer_wire import Usage
 from fondaco.chat.cast import Cast, NoCharacters
 from fondaco.chat.charging import (
-    SPEND_LIMIT,
-    Growth,
     Meter,
     Spending,
     SpendLimit,
     guessed_tokens,
     reservation,
 )
+from fondaco.chat.enclosures import Enclosures
+from fondaco.chat.foreign import Citations, Documents, NoCalls, NoPictures
+from fondaco.chat.media_parts import has_media
 from fondaco.chat.messages import unusual
 from fondaco.chat.options import Options, effective
-from fondaco.chat.pictures import has_media, prepared
 from fondaco.chat.plan import Plan
 from fondaco.chat.prompt import PromptBuilder
-from fondaco.chat.wire import ChatRequest
+from fondaco.chat.underway import BROKEN, ChatAnswer, Place, Reader
+from fondaco.chat.web import Errand, Gathered, Web, errand_for, room, with_briefing
+from fondaco.chat.wire import ChatRequest, TextFormat
 from fondaco.clock import Clock
-from fondaco.content import Content
+from fondaco.content import Content, Sealed
 from fondaco.errors import (
     FondacoError,
     InferenceFailed,
@@ -36,169 +42,44 @@ from fondaco.errors import (
     RequestTimeout,
     UpstreamFailed,
 )
-from fondaco.ids import completion_id
 from fondaco.limits.ticket import Ticket
 from fondaco.models import policy
+from fondaco.models.model import Model
 from fondaco.models.registry import Registry, Resolved
 from fondaco.models.serving import LocalServing, RemoteServing
-from fondaco.upstream.chat import EngineReply, ask, encoded
-from fondaco.upstream.chat_stream import Event, Run
-from fondaco.upstream.seats import LocalLease, Seat, Seats
+from fondaco.upstream.chat import ask, encoded
+from fondaco.upstream.seats import Seat, Seats
 from fondaco.upstream.token_count import prompt_tokens
 from fondaco.upstream.transport import Transport
-from fondaco.upstream.wire import EngineAnswer, EngineChoice, EngineDelta
 
 # With one of these the caller's `fallbacks` are tried, as long as nothing has been answered.
 _TRY_NEXT = (ModelNotFound, ModelOffline, ModelOverloaded, UpstreamFailed, InferenceFailed, RequestTimeout)
-_BROKEN = (UpstreamFailed, ModelOffline, RequestTimeout)
 
 
-_Form = tuple[bool, bool]
+class _Chat(Sealed):
+    """One request as it is put to one model."""
 
-
-class ChatAnswer:
-    """An answer that has begun: take its events with `more`, and always `aclose` it, which leaves the engine."""
-
-    __slots__ = (
-        "_place",
-        "_readers",
-        "_reply",
-        "asked",
-        "created",
-        "first",
-        "id",
-        "model",
-        "options",
-        "resolved",
-        "spending",
-        "streams",
-        "usage_chunk",
-    )
-
-    def __init__(
-        self,
-        form: _Form,
-        asked: bytes,
-        resolved: Resolved,
-        options: Options,
-        created: int,
-        reply: EngineReply,
-        readers: tuple[Reader, ...],
-        place: _Place | None,
-        spending: Spending,
-    ) -> None:
-        self.id = completion_id()
-        self.asked = Content(asked)
-        """The engine's request as it was sent."""
-        self.streams, self.usage_chunk = form
-        """Whether it is to be told as it comes, and whether a chunk of usage is to end it then."""
-        self.resolved = resolved
-        self.model = resolved.model.id
-        """The id of what really runs."""
-        self.options = options
-        self.created = created
-        self._reply = reply
-        self._readers = readers
-        self._place = place
-        self.spending = spending
-        """Who takes the answer's events settles it."""
-        self.first: list[Event] | None = None
-        """Events that are known already: `more` begins with them."""
+    account: str
+    request: ChatRequest
+    resolved: Resolved
+    options: Options
+    messages: list[Any]
+    odd: list[int]
+    """Which of the messages are `unusual`."""
+    spending: Spending
 
     @property
-    def local(self) -> bool:
-        return self._place is not None
+    def model(self) -> Model:
+        return self.resolved.model
 
-    @property
-    def whole(self) -> EngineAnswer | None:
-        """The answer, where it came in one piece; else None, and `more` tells it."""
-        if self._reply.whole and self.first and type(whole := self.first[0]) is not Run:
-            return whole
-        return None
-
-    async def more(self) -> list[Event]:
-        """The events that came next, thoughts and tool calls put where they belong; none when all is said."""
-        if self.first is not None:
-            first, self.first = self.first, None
-            return first
-        try:
-            events = await self._reply.more()
-        except _BROKEN:
-            if self._place is not None:
-                self._place.lease.fail()
-            raise
-        if self.spending.growth is not None and events:
-            await self._pay(self.spending.growth, events)
-        return self._read(events) if self._readers and events else events
-
-    def _read(self, events: list[Event]) -> list[Event]:
-        """Plain runs go by unseen as soon as no reader waits for anything."""
-        read: list[Event] = []
-        for event in events:
-            if type(event) is Run:
-                if all(reader.settled() for reader in self._readers):
-                    read.append(event)
-                    continue
-                answers = event.answers()
-            else:
-                answers = (event,)
-            for answer in answers:
-                for choice in answer.choices:
-                    for reader in self._readers:
-                        reader.rewrite(choice)
-                read.append(answer)
-        return read
-
-    async def _pay(self, growth: Growth, events: list[Event]) -> None:
-        """Hold more for what comes next; where that cannot be had, the answer ends with what is paid of these events."""
-        said = 0
-        for event in events:
-            if type(event) is Run:
-                said += event.count
-            else:
-                said += len(event.choices)
-        if await growth.covers(said):
-            growth.ended |= _ended(events)
-            return
-        self.spending.growth = None
-        # An engine that is quick may have said much while the money was looked for.
-        _shorten(events, growth.over)
-        growth.ended |= _ended(events)
-        if len(growth.ended) < growth.choices:
-            cut = [_cut(index) for index in range(growth.choices) if index not in growth.ended]
-            events.append(EngineAnswer(cut))
-            await self._reply.aclose()
-
-    async def aclose(self) -> None:
-        try:
-            await self._reply.aclose()
-        finally:
-            if self._place is not None:
-                await self._place.aclose()
-
-
-class Reader(Protocol):
-    """Looks into an answer's choices, in order, and rewrites them."""
-
-    def settled(self) -> bool:
-        """Whether plain text of the first choice can pass unseen."""
-        ...
-
-    def rewrite(self, choice: EngineChoice) -> None: ...
-
-
-class _Place:
-    """A seat at a local engine, kept until the answer is over."""
-
-    __slots__ = ("_stack", "lease", "seat")
-
-    def __init__(self, stack: AsyncExitStack, seat: Seat, lease: LocalLease) -> None:
-        self._stack = stack
-        self.seat = seat
-        self.lease = lease
-
-    async def aclose(self) -> None:
-        await self._stack.aclose()
+    def but(self, *, request: ChatRequest | None = None, messages: list[Any] | None = None) -> _Chat:
+        """The same with another request or other messages."""
+        changed: dict[str, Any] = {}
+        if request is not None:
+            changed["request"] = request
+        if messages is not None:
+            changed["messages"], changed["odd"] = messages, unusual(messages)
+        return msgspec.structs.replace(self, **changed)
 
 
 class ChatService:
@@ -216,7 +97,9 @@ class ChatService:
         transport: Transport,
         meter: Meter,
         clock: Clock,
+        enclosures: Enclosures,
         cast: Cast | None = None,
+        web: Web | None = None,
     ) -> None:
         self._models = models
         self._prompt = prompt
@@ -224,7 +107,9 @@ class ChatService:
         self._transport = transport
         self._meter = meter
         self._clock = clock
+        self._enclosures = enclosures
         self._cast = cast or Cast(NoCharacters(), prompt)
+        self._web = web
 
     def begin(self, ticket: Ticket, request: ChatRequest) -> Awaitable[ChatAnswer]:
         """Admit the request, hold what it may cost, ask an engine and wait until its answer begins.
@@ -249,39 +134,111 @@ class ChatService:
     async def _ask(self, ticket: Ticket, request: ChatRequest, resolved: Resolved) -> ChatAnswer:
         model, serving = resolved.model, resolved.served.serving
         policy.check(ticket.caller.model_privacy, model)
-        options = effective(request.venice_parameters, resolved.suffix)
+        options = effective(request.venice_parameters, resolved.suffix, search_tool=request.offers_search)
         messages: list[Any] = request.messages
-        odd = unusual(messages)
-        media = has_media(messages, odd)
+        media = has_media(messages, unusual(messages))
         gates.check(request, resolved, media=media)
-        if media:
-            local = type(serving) is LocalServing
-            messages = await prepared(request.messages, model.capabilities, local=local)
-        if options.character_slug is not None:
-            messages, options = self._cast.play(options.character_slug, messages, options, model)
-            odd = unusual(messages)
-        made = plan.make(request, messages, odd, resolved, options, self._prompt)
-        form = (request.stream is True, request.wants_usage_chunk)
-        tokens = reservation(messages, odd, request.completion_limit)
+        played, playing = self._played(messages, options, model)
+        tokens = reservation(played, unusual(played), request.completion_limit)
         spending = Spending(await self._meter.admit(ticket, model, tokens), model, self._clock)
-        place: _Place | None = None
+        account = ticket.caller.account_id
+        given: list[Result] = []
+        # After the rate has been taken: to name a URL costs a caller little, and us what it leads to.
+        try:
+            if media:
+                local = type(serving) is LocalServing
+                opened = await self._enclosures.opened(
+                    request.messages, model.capabilities, local=local, account=account
+                )
+                played, _ = self._played(opened.messages, options, model)
+                given = opened.pages
+            # Of the caller's words alone: what a document says sends for nothing.
+            errand = None if request.demands_call else errand_for(request.messages, options, given)
+        except BaseException:
+            spending.void()
+            raise
+        chat = _Chat(account, request, resolved, playing, played, unusual(played), spending)
+        if errand is not None and self._web is not None:
+            return await self._told(chat, errand, self._web)
+        begun = self._begun(chat)
+        # None of it is kept here: it goes as soon as its engine has been asked.
+        del request, messages, played, chat
+        return await begun
+
+    def _played(self, messages: list[Any], options: Options, model: Model) -> tuple[list[Any], Options]:
+        """The conversation as the character's whom the options name, if they name one, and the options that then hold."""
+        if options.character_slug is None:
+            return messages, options
+        return self._cast.play(options.character_slug, messages, options, model)
+
+    async def _told(self, chat: _Chat, errand: Errand, web: Web) -> ChatAnswer:
+        """The answer to a chat that is told what the errand brings.
+
+        Where tools are offered, whether one is called is settled before anything foreign is in sight: the engine that
+        has read it is offered none.
+        """
+        request, spending = chat.request, chat.spending
+        first: ChatAnswer | None = None
+        try:
+            if request.offered_functions and request.tool_choice != "none":
+                # Streamed, so that an answer which is no call need not be waited for.
+                asked = msgspec.structs.replace(request, stream=True)
+                first = await self._begun(chat.but(request=asked))
+                first.streams = request.stream is True
+                first.found = Gathered()
+                if await first.calls(request.n or 1):
+                    return first
+            if spending.walled and first is None:
+                await spending.hold_services(errand.ceiling)
+            gathered = await web.run(errand, chat.account)
+            plain = chat.but(request=msgspec.structs.replace(request, tools=None, tool_choice=None))
+            briefing = web.brief(gathered, errand, chat.options, chat.model, self._room(plain))
+            if first is not None:
+                if not gathered.sources:
+                    first.found = gathered
+                    return first
+                await first.aclose()
+            told = plain if not briefing else plain.but(messages=with_briefing(chat.messages, briefing))
+            spending.services = gathered.bill
+            answer = await self._begun(told, _after(gathered, chat) if gathered.sources else ())
+            answer.found = gathered
+            if gathered.sources and chat.options.enable_web_citations and _is_prose(request):
+                sources = [Source(source.title, source.content) for source in gathered.sources]
+                await answer.cite(Citations(Evidence(sources, web.embedder)))
+        except BaseException:
+            try:
+                if first is not None:
+                    await first.aclose()
+            finally:
+                spending.void()
+            raise
+        return answer
+
+    async def _begun(self, chat: _Chat, guards: tuple[Reader, ...] = ()) -> ChatAnswer:
+        """Hold what the answer may cost, ask an engine, and wait until it begins. Ends the spending if it cannot."""
+        resolved, spending, request = chat.resolved, chat.spending, chat.request
+        serving = resolved.served.serving
+        place: Place | None = None
         asked: bytes | None = None
         answer: ChatAnswer | None = None
         try:
-            readers: tuple[Reader, ...] = made.readers
+            made = plan.make(request, chat.messages, chat.odd, resolved, chat.options, self._prompt)
+            form = (request.stream is True, request.wants_usage_chunk)
+            readers: tuple[Reader, ...] = (*made.readers, *guards)
             if spending.walled:
                 await self._hold(spending, request, resolved, made)
                 if spending.limited:
                     readers = (*readers, SpendLimit())
             if type(serving) is RemoteServing:
-                seat = self._seats.bound(model.id, serving.binding)
+                seat = self._seats.bound(resolved.model.id, serving.binding)
             else:
-                place = await self._place(ticket.caller.account_id, resolved, request, made)
+                place = await self._place(chat.account, resolved, request, made)
                 seat = place.seat
             asked = encoded(made.body(seat))
+            options = chat.options
             # From here on only the bytes are needed. A conversation that goes while its engine thinks leaves its
             # memory, still in the processor's cache, to the next one.
-            del request, messages, made
+            del request, chat, made
             reply = await ask(self._transport, seat.target, asked)
             created = self._clock.unix()
             answer = ChatAnswer(form, asked, resolved, options, created, reply, readers, place, spending)
@@ -292,7 +249,7 @@ class ChatService:
                 if answer is not None:
                     await answer.aclose()
                 elif place is not None:
-                    if isinstance(error, _BROKEN):
+                    if isinstance(error, BROKEN):
                         place.lease.fail()
                     await place.aclose()
             finally:
@@ -305,10 +262,15 @@ class ChatService:
             raise
         return answer
 
+    def _room(self, chat: _Chat) -> int:
+        made = plan.make(chat.request, chat.messages, chat.odd, chat.resolved, chat.options, self._prompt)
+        return room(made, chat.resolved, chat.request.n or 1)
+
     async def _hold(self, spending: Spending, request: ChatRequest, resolved: Resolved, made: Plan) -> None:
         """Hold the answer's ceiling, by the engine's own count of the prompt where it is there to be asked."""
         local = type(resolved.served.serving) is LocalServing
-        prompt = made.prompt_bound
+        # A recording's or a film's bytes are no tokens, and no engine reads more than its context.
+        prompt = min(made.prompt_bound, resolved.model.context_tokens or made.prompt_bound)
         if local and (target := self._seats.running(resolved.model.id)) is not None:
             body = Content(encoded(made.body(Seat(target, local=True))))
             spending.prompt_tokens = await prompt_tokens(self._transport, target, body)
@@ -318,35 +280,24 @@ class ChatService:
         stepwise = watched and request.completion_limit is None
         await spending.hold(made, prompt, request.n or 1, stepwise=stepwise)
 
-    async def _place(self, account: str, resolved: Resolved, request: ChatRequest, made: Plan) -> _Place:
+    async def _place(self, account: str, resolved: Resolved, request: ChatRequest, made: Plan) -> Place:
         choices = request.n or 1
         tokens = made.prompt_bound + choices * (made.completion_limit or 0)
         async with AsyncExitStack() as stack:
             seat, lease = await stack.enter_async_context(
                 self._seats.local(resolved.model.id, account, tokens, choices)
             )
-            return _Place(stack.pop_all(), seat, lease)
+            return Place(stack.pop_all(), seat, lease)
 
 
-def _ended(events: list[Event]) -> set[int]:
-    """The choices that end with these events."""
-    answers = [event for event in events if type(event) is not Run]
-    return {choice.index for answer in answers for choice in answer.choices if choice.finish_reason}
+def _after(gathered: Gathered, chat: _Chat) -> tuple[Reader, ...]:
+    """Who reads an answer for which foreign text was gathered."""
+    readers: tuple[Reader, ...] = (NoCalls(), NoPictures())
+    if chat.options.return_search_results_as_documents:
+        return (*readers, Documents(gathered.citations))
+    return readers
 
 
-def _shorten(events: list[Event], pieces: int) -> None:
-    """Take so many pieces from the end, and whatever was said of usage after what is left."""
-    while pieces > 0 and events:
-        last = events.pop()
-        if type(last) is not Run:
-            pieces -= len(last.choices)
-        elif last.count > pieces:
-            events += last.answers()[:-pieces]
-            return
-        else:
-            pieces -= last.count
-
-
-def _cut(index: int) -> EngineChoice:
-    """The end of a choice whose money has run out."""
-    return EngineChoice(index=index, delta=EngineDelta(), finish_reason="length", stop_reason=SPEND_LIMIT)
+def _is_prose(request: ChatRequest) -> bool:
+    """Whether marks may stand in the answer: in JSON they would break it."""
+    return request.response_format is None or type(request.response_format) is TextFormat

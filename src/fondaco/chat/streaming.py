@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import UNSET
 
-from fondaco.chat.answer import FINISH_REASONS, echoed
+from fondaco.chat.answer import FINISH_REASONS, parameters
 from fondaco.chat.answer_wire import ChunkChoice, Delta, FunctionDelta, ToolCallDelta
-from fondaco.chat.service import ChatAnswer
-from fondaco.chat.tally import Tally
+from fondaco.chat.underway import ChatAnswer
 from fondaco.upstream.chat_stream import Envelope, Event, Run
 from fondaco.upstream.wire import NOTHING, EngineChoice, EngineDelta, EngineToolCall
 
@@ -26,22 +25,26 @@ DONE = b"data: [DONE]\n\n"
 class ChatStream:
     """The pieces of a streamed answer. `aclose` leaves the engine, also if nothing was ever taken."""
 
-    __slots__ = ("_answer", "_envelope", "_last", "_over", "_spoken", "_tally")
+    __slots__ = ("_answer", "_envelope", "_last", "_over", "_results", "_spoken")
 
     def __init__(self, answer: ChatAnswer) -> None:
         self._answer = answer
         self._envelope = _envelope(answer)
-        self._tally = Tally(answer)
         self._spoken: set[int] = set()
         """Choices whose role has been said."""
         self._last: dict[int, ChunkChoice] = {}
         """Their finishing chunks, which wait for the usage."""
+        self._results = answer.found is not None and answer.options.include_search_results_in_stream
+        """What was found is still to be told in a chunk of its own."""
         self._over = False
 
     def __aiter__(self) -> ChatStream:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._results:
+            self._results = False
+            return _chunk(self._envelope, [], self._opening())
         while not self._over:
             try:
                 events = await self._answer.more()
@@ -52,7 +55,6 @@ class ChatStream:
                 self._over = True
                 return b"".join(await self._ending())
             if len(events) == 1 and type(run := events[0]) is Run:
-                self._tally.note(run.count)
                 return run.rewrapped(self._envelope)
             if piece := b"".join(self._encoded(events)):
                 return piece
@@ -64,15 +66,13 @@ class ChatStream:
         finally:
             # Neither told whole nor failed: its client has left.
             if not self._answer.spending.over:
-                self._answer.spending.leave(self._tally.so_far())
+                self._answer.spending.leave(self._answer.tally.so_far())
 
     def _encoded(self, events: list[Event]) -> Iterator[bytes]:
         for event in events:
             if type(event) is Run:
-                self._tally.note(event.count)
                 yield event.rewrapped(self._envelope)
                 continue
-            self._tally.read(event)
             for choice in event.choices:
                 if (made := self._chunk_choice(choice)) is not None:
                     yield made
@@ -99,10 +99,10 @@ class ChatStream:
 
     def _opening(self) -> bytes:
         """What the first chunk of a stream has more than the others."""
-        return b"" if self._spoken else b',"venice_parameters":' + echoed(self._answer.options)
+        return b"" if self._spoken else b',"venice_parameters":' + parameters(self._answer)
 
     async def _ending(self) -> list[bytes]:
-        usage = self._tally.usage()
+        usage = self._answer.tally.usage()
         cost = await self._answer.spending.settle(usage)
         used = b',"usage":%b,"cost":%b' % (_encoder.encode(usage), _encoder.encode(cost))
         pieces: list[bytes] = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fondaco.billing.prices.tokens import estimated_tokens
 from fondaco.chat.answer_wire import CompletionTokensDetails, PromptTokensDetails, Usage
 from fondaco.chat.charging import guessed_tokens
-from fondaco.chat.service import ChatAnswer
+from fondaco.content import Content
+from fondaco.upstream.chat_stream import Event, Run
 from fondaco.upstream.wire import EngineAnswer, EngineUsage
 
 _MOST = 2**26
@@ -13,24 +14,30 @@ _MOST = 2**26
 
 
 class Tally:
-    """Counts what goes by, for engines that do not say what was used, and for clients that leave before they do."""
+    """Counts what an engine says, for those that do not say what was used, and for clients that leave before they do."""
 
-    __slots__ = ("_answer", "_pieces", "_told", "_told_at")
+    __slots__ = ("_asked", "_local", "_pieces", "_prompt_tokens", "_told", "_told_at")
 
-    def __init__(self, answer: ChatAnswer) -> None:
-        self._answer = answer
+    def __init__(self, asked: Content[bytes], prompt_tokens: int | None, *, local: bool) -> None:
+        """`asked` is the engine's request; `prompt_tokens` what it counted of it beforehand, if it did."""
+        self._asked = asked
+        self._prompt_tokens = prompt_tokens
+        self._local = local
         self._pieces = 0
         self._told: EngineUsage | None = None
         self._told_at = 0
 
-    def note(self, pieces: int) -> None:
-        """So many pieces of text were made; engines send about one a token."""
-        self._pieces += pieces
+    def read(self, events: list[Event]) -> None:
+        """Count the pieces of text, of which engines send about one a token, and hear what they say was used."""
+        for event in events:
+            if type(event) is Run:
+                self._pieces += event.count
+            else:
+                self._read(event)
 
-    def read(self, answer: EngineAnswer) -> None:
-        """Count a decoded chunk's pieces, and hear what it says was used."""
+    def _read(self, answer: EngineAnswer) -> None:
         if answer.usage is not None:
-            self.tell(answer.usage)
+            self._tell(answer.usage)
             if self._told is not None:
                 return
         for choice in answer.choices:
@@ -42,12 +49,12 @@ class Tally:
             elif delta.content or delta.tool_calls or delta.thought():
                 self._pieces += 1
 
-    def tell(self, usage: EngineUsage) -> None:
+    def _tell(self, usage: EngineUsage) -> None:
         """What the engine says. Its last word holds, save that llama.cpp counts each of several choices alone."""
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
         if not (prompt or completion) or not (0 <= prompt <= _MOST and 0 <= completion <= _MOST):
             return
-        if self._told is not None and self._answer.local:
+        if self._told is not None and self._local:
             usage.completion_tokens += self._told.completion_tokens
         self._told, self._told_at = usage, self._pieces
 
@@ -62,9 +69,9 @@ class Tally:
         """What an answer has used that is over."""
         told = self._told
         if told is None:
-            prompt = self._answer.spending.prompt_tokens
+            prompt = self._prompt_tokens
             if prompt is None:
-                prompt = guessed_tokens(self._answer.asked.reveal())
+                prompt = guessed_tokens(self._asked.reveal())
             return Usage(
                 prompt_tokens=prompt, completion_tokens=self._pieces, total_tokens=prompt + self._pieces
             )

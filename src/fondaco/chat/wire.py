@@ -220,6 +220,16 @@ class ChatRequest(Sealed, kw_only=True, forbid_unknown_fields=True, gc=False):
         return self.stream_options is not None and self.stream_options.include_usage is True
 
     @property
+    def offers_search(self) -> bool:
+        """Whether the vendor's own tool for it is among the tools."""
+        return self.tools is not None and any(tool.type == "web_search" for tool in self.tools)
+
+    @property
+    def demands_call(self) -> bool:
+        """Whether the answer must be a call of a tool."""
+        return self.tool_choice not in (None, "auto", "none")
+
+    @property
     def offered_functions(self) -> list[FunctionSpec]:
         return [tool.function for tool in self.tools or () if tool.function is not None]
 

@@ -71,6 +71,7 @@ def _examine(config: Path | None, flags: dict[str, dict[str, object]]) -> Iterat
     yield from engine_findings.runtimes(tree)
     yield from engine_findings.languages()
     yield from engine_findings.weights(tree)
+    yield from findings.web(tree)
     yield from findings.data_dir(tree)
     yield from findings.books(tree)
     yield from findings.unix_sockets(tree)

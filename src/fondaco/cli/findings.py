@@ -15,8 +15,9 @@ import sqlite3
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,6 +31,15 @@ _LONGEST_SOCKET: Final = 100  # the system's limit is 104 to 108 bytes, our name
 _SOCKET_NAME: Final = len("/engines/0123456789abcdef.sock")
 _SMALL_DISK: Final = 256 * 1024**2
 _BUSY_SECONDS: Final = 5.0
+_READERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "web pages": ("trafilatura", "markdownify"),
+    "PDF": ("pypdf",),
+    "DOCX": ("mammoth", "markdownify"),
+    "XLSX": ("openpyxl",),
+    "PPTX": ("pptx",),
+    "EPUB": ("lxml", "markdownify"),
+}
+"""What is read by modules that need not be installed."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -118,6 +128,19 @@ def books(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", f"the ledger's books are wrong: {wrong[0]}{more}", remedy)
     else:
         yield Finding("ok", "the ledger's books are right")
+
+
+def web(settings: Settings) -> Iterator[Finding]:
+    """Whether pages and documents can be read, and the web be searched; chats go on without."""
+    unread = [what for what, modules in _READERS.items() if not all(map(find_spec, modules))]
+    lacking = [f"{', '.join(unread)} cannot be read"] if unread else []
+    if "ddgs" in settings.search.providers and not find_spec("ddgs"):
+        lacking.append("the provider ddgs cannot search")
+    if lacking:
+        remedy = "`pip install 'fondaco[web]'`, or `uv sync` in a checkout"
+        yield Finding("warning", f"web: {'; '.join(lacking)}", remedy)
+    else:
+        yield Finding("ok", "web pages and documents can be read")
 
 
 def port(settings: Settings) -> Iterator[Finding]:

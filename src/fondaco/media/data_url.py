@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 
+NOT_BASE64 = "not valid base64"
+
 
 class BadDataUrl(ValueError):
     """Not a base64 `data:` URL, or more than the limit. Carries nothing of it."""
@@ -20,7 +22,7 @@ def decode(url: str, limit: int) -> tuple[str, bytes]:
     try:
         data = base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
-        raise BadDataUrl("not valid base64") from None
+        raise BadDataUrl(NOT_BASE64) from None
     if not data or len(data) > limit:
         raise BadDataUrl("too large" if data else "empty")
     return head.removeprefix("data:").removesuffix(";base64").lower(), data

@@ -51,8 +51,7 @@ def inspect(data: bytes) -> ImageFacts:
 
 def plain_data_url(data: bytes, facts: ImageFacts) -> str:
     """A `data:` URL of the picture as PNG or JPEG, decoded and encoded anew where it is something else."""
-    kind, out = facts.format, data
-    if kind not in _PLAIN:
+    if facts.format not in _PLAIN:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -61,5 +60,10 @@ def plain_data_url(data: bytes, facts: ImageFacts) -> str:
                     image.convert("RGB").save(made, "PNG", compress_level=1)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
                 raise BadImage("it is damaged") from None
-        kind, out = "PNG", made.getvalue()
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(out).decode()}"
+        data, facts = made.getvalue(), ImageFacts("PNG", facts.width, facts.height)
+    return data_url(data, facts)
+
+
+def data_url(data: bytes, facts: ImageFacts) -> str:
+    """A `data:` URL of the picture as it is."""
+    return f"data:image/{facts.format.lower()};base64,{base64.b64encode(data).decode()}"

@@ -13,7 +13,9 @@ from sqlalchemy import func, select
 
 from fondaco.billing.ledger import TooMuch
 from fondaco.chat.answer import fold
-from fondaco.chat.service import ChatAnswer
+from fondaco.chat.tally import Tally
+from fondaco.chat.underway import ChatAnswer
+from fondaco.content import Content
 from fondaco.errors import KeySpendLimitExceeded
 from fondaco.keys.caller import SpendLimits
 from fondaco.money import NanoUsd
@@ -163,7 +165,8 @@ async def test_an_answer_whose_engine_is_left_late_is_paid_or_void_and_holds_not
     async def leave_engine() -> None:
         raise end
 
-    answer: Any = SimpleNamespace(whole=EngineAnswer([]), spending=spending, local=True, aclose=leave_engine)
+    tally = Tally(Content(b"{}"), 1, local=True)
+    answer: Any = SimpleNamespace(whole=EngineAnswer([]), spending=spending, tally=tally, aclose=leave_engine)
     with pytest.raises(end):
         await fold(cast("ChatAnswer", answer))
     assert ends == ["left" if end is asyncio.CancelledError else "void"]

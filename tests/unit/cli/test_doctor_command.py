@@ -131,6 +131,22 @@ def test_another_engine_s_runtime_is_told_and_where_not_there_with_its_remedy(
     assert not any("tts-kokoro" in finding.what for finding in found), "nobody could use its weights"
 
 
+def test_what_cannot_be_read_or_searched_without_its_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found = examine()
+    assert "web pages and documents can be read" in [finding.what for finding in found]
+    absent = {"pypdf", "markdownify", "ddgs"}
+    monkeypatch.setattr(findings, "find_spec", lambda name: None if name in absent else object())
+    status, found = examine()
+    assert status == 0, "chats go on without"
+    [told] = [finding for finding in found if finding.what.startswith("web: ")]
+    assert told.level == "warning"
+    assert told.what == "web: web pages, PDF, DOCX, EPUB cannot be read; the provider ddgs cannot search"
+    assert "fondaco[web]" in told.remedy
+    monkeypatch.setenv("FONDACO_SEARCH__PROVIDERS", "[]")
+    _, found = examine()
+    assert not any("ddgs" in finding.what for finding in found), "nobody wants it"
+
+
 def test_the_languages_that_can_be_spoken_are_told_and_what_others_want(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

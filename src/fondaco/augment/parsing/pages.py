@@ -16,8 +16,9 @@ _WARM_UP = (
 
 
 def load() -> None:
-    """Once through all of it: the library reads word lists and patterns as it goes."""
-    read(Job(url="https://example.com/2020/01/02/a", max_characters=1000), _WARM_UP)
+    """Once through all of it: the library reads word lists and patterns as it goes, a long one for URLs with a port."""
+    for url in ("https://example.com/2020/01/02/a", "http://127.0.0.1:8080/a"):
+        read(Job(url=url, max_characters=1000), _WARM_UP)
 
 
 def read(job: Job, data: bytes) -> Parsed:

@@ -190,7 +190,7 @@ def test_a_number_is_the_same_however_it_is_written() -> None:
         ("05", "5"),
     ):
         assert terms(f"In {one}.").numbers == terms(f"In {other}.").numbers != frozenset()
-    assert terms("CO2 of 7bfc28, in B12").numbers == frozenset()
+    assert terms("CO2 of 7bfc28, in B12 and web-0668232c").numbers == frozenset()
     assert terms("Twelve of them.").spelled == terms("12 of them.").numbers
 
 

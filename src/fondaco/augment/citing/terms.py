@@ -12,6 +12,8 @@ from fondaco.content import Sealed
 _NUMBER = re.compile(
     r"(?<![A-Za-z\d_])(?:\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?)(?![A-Za-z]*\d)(?:st|nd|rd|th|s)?"
 )
+_IDENTIFIER = re.compile(r"\b(?=[\da-f]*[a-f])(?=[\da-f]*\d)[\da-f]{7,40}\b")
+"""Hexadecimal, such as what was found is fenced by: models repeat it."""
 _DIGITS = re.compile(r"[\d.,\u00a0\u2009\u202f]*\d")
 _THOUSANDS = re.compile(r"[,\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 _LATER_WORD = re.compile(r"(?<=[\w,;:)'’”-][ ])[\"'“‘(]?([^\W\d_][\w'’.-]*)")
@@ -50,6 +52,7 @@ class Terms(Sealed):
 
 
 def terms(text: str) -> Terms:
+    text = _IDENTIFIER.sub(" ", text)
     numbers = frozenset(
         _plain(found[0]) for number in _NUMBER.findall(text) if (found := _DIGITS.match(number))
     )

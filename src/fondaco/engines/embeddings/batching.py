@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +72,9 @@ class _Job:
 
 
 class Batcher:
-    """Of one event loop. `encode` is called in one thread of its own."""
+    """Of one event loop. `encode` is called in one thread of its own, which takes batch after batch by itself: while
+    the loop answers for one, the next is under way.
+    """
 
     def __init__(
         self, encode: Callable[[Sequence[Sequence[int]]], NDArray[np.float32]], dimensions: int
@@ -80,8 +83,10 @@ class Batcher:
         self._encode = encode
         self._dimensions = dimensions
         self._waiting: Waiting[_Row] = Waiting()
+        self._running = False
+        self._lock = threading.Lock()
+        """For the two above, which the loop and the thread share."""
         self._thread = ThreadPoolExecutor(1, "encoder")
-        self._running: asyncio.Task[None] | None = None
         self._pace = BATCH_TOKENS / BATCH_SECONDS
 
     async def embed(self, texts: Sequence[Text], left: asyncio.Future[None]) -> NDArray[np.float32]:
@@ -92,31 +97,33 @@ class Batcher:
         job = _Job(texts, self._numpy.zeros((len(texts), self._dimensions), self._numpy.float32))
         left.add_done_callback(job.leave)
         try:
-            self._waiting.add(job.rows)
-            if self._running is None:
-                self._running = asyncio.get_running_loop().create_task(self._run())
+            with self._lock:
+                self._waiting.add(job.rows)
+                begin, self._running = not self._running, True
+            if begin:
+                self._thread.submit(self._run, asyncio.get_running_loop())
             await job.done
         finally:
             left.remove_done_callback(job.leave)
             job.done.cancel()
         return unit(job.vectors) if len(job.rows) > len(texts) else job.vectors
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while rows := self._waiting.take(self._tokens()):
-                began = time.perf_counter()
-                try:
-                    vectors = await loop.run_in_executor(
-                        self._thread, self._encode, [row.ids for row in rows]
-                    )
-                    self._note(rows, time.perf_counter() - began)
-                    _deliver(rows, vectors)
-                except Exception as error:
-                    for row in rows:
-                        row.job.fail(error)
-        finally:
-            self._running = None
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while rows := self._next():
+            began = time.perf_counter()
+            try:
+                vectors = self._encode([row.ids for row in rows])
+            except Exception as error:
+                loop.call_soon_threadsafe(_fail, rows, error)
+            else:
+                loop.call_soon_threadsafe(_deliver, rows, vectors)
+                self._note(rows, time.perf_counter() - began)
+
+    def _next(self) -> list[_Row]:
+        with self._lock:
+            rows = self._waiting.take(self._tokens())
+            self._running = bool(rows)
+            return rows
 
     def _tokens(self) -> int:
         return max(LEAST_TOKENS, min(BATCH_TOKENS, int(self._pace * BATCH_SECONDS)))
@@ -126,7 +133,15 @@ class Batcher:
         self._pace += _NEW * (pace - self._pace)
 
 
+def _fail(rows: Sequence[_Row], error: Exception) -> None:
+    for row in rows:
+        row.job.fail(error)
+
+
 def _deliver(rows: Sequence[_Row], vectors: Any) -> None:
+    if len(vectors) != len(rows):
+        _fail(rows, RuntimeError("the model has lost a row"))
+        return
     for row, vector in zip(rows, vectors, strict=True):
         job = row.job
         whole = len(job.rows) == len(job.vectors)

@@ -126,7 +126,7 @@ async def test_a_search_is_told_to_the_model_and_listed_in_the_answer(
     assert answer.venice_parameters["enable_web_search"] == "on"
     assert answer.venice_parameters["web_search_citations"] == [
         {"title": TIDES.title, "url": TIDES.url, "content": TIDES.content, "date": "2026-11-20"},
-        {"title": BOATS.title, "url": BOATS.url, "content": BOATS.content},
+        {"title": BOATS.title, "url": BOATS.url, "content": BOATS.content, "date": ""},
     ]
     assert "web_search_error" not in answer.venice_parameters
     first, user = house.engine.messages
@@ -228,9 +228,10 @@ async def test_at_most_five_pages_are_read() -> None:
 
 async def test_a_page_that_cannot_be_read_is_told_to_the_model_and_not_paid() -> None:
     house = House(pages={"sun.example": "Vell."})
-    await house.ask(SCRAPE, messages=user("https://sun.example https://gone.example/x"))
+    answer = await house.ask(SCRAPE, messages=user("https://sun.example https://gone.example/x"))
     assert house.services == [("scrape-augmentation", 1)]
     assert "https://gone.example/x: The page could not be fetched" in house.told
+    assert "gone.example" in answer.venice_parameters["web_search_error"]
 
 
 async def test_where_no_page_can_be_read_the_web_is_searched_if_that_is_asked_for_too() -> None:
@@ -306,6 +307,16 @@ async def test_an_engine_that_has_read_the_web_is_offered_no_tools(streamed: boo
     # Charged once, and for the answer alone.
     assert len(house.purse.ends) == 1
     assert [exchange.closed.is_set() for exchange in house.engine.exchanges] == [True, True]
+
+
+async def test_a_conversation_with_calls_keeps_its_tools_and_may_use_none() -> None:
+    house = House()
+    called = {"role": "assistant", "tool_calls": [{**calls("weather")["tool_calls"][0], "id": "1"}]}
+    messages = [*ASKED, called, {"role": "tool", "tool_call_id": "1", "content": "Rain."}]
+    await house.ask(ON, tools=WEATHER, messages=messages)
+    before, after = house.engine.asked
+    assert "tool_choice" not in before
+    assert (after["tool_choice"], len(after["tools"])) == ("none", 1)
 
 
 async def test_where_nothing_is_found_the_answer_that_has_begun_is_the_answer() -> None:
@@ -420,6 +431,12 @@ async def test_marks_are_checked_against_their_sources(streamed: bool) -> None:
         "High water in Vell stands at 9:14 today.^1^ Ferries to Vell leave from the north quay.^2^ Bye!"
     )
     assert "caret" in house.told
+
+
+async def test_marks_of_an_answer_for_which_nothing_was_found_are_removed() -> None:
+    house = House(says("It is noon.^9^"), results=())
+    answer = await house.ask({**ON, "enable_web_citations": True})
+    assert answer.text == "It is noon."
 
 
 async def test_json_is_left_without_marks() -> None:

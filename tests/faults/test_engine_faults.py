@@ -85,7 +85,7 @@ async def started_gateway(run_dir: Path, weight: Path, when: str = "ready") -> a
     return gateway
 
 
-@pytest.mark.parametrize("when", ["ready", "loading"])
+@pytest.mark.parametrize("when", [pytest.param("ready", marks=pytest.mark.long), "loading"])
 async def test_a_child_ends_within_two_seconds_of_its_killed_gateway(
     tmp_path: Path, weight: Path, when: str
 ) -> None:

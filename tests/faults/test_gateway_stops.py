@@ -79,6 +79,7 @@ def is_refused(gateway: Gateway) -> bool:
         return True
 
 
+@pytest.mark.long
 def test_sigterm_lets_a_stream_end_and_refuses_what_is_new(tmp_path: Path) -> None:
     with serving(tmp_path) as gateway:
         with begin(gateway, "paced") as running_stream:

@@ -192,6 +192,7 @@ OPEN = {
     "fondaco.speech.wire.AudioDone",
     "fondaco.media.images.ImageFacts",
     "fondaco.engines.embeddings.wire._Usage",
+    "fondaco.chat.fetches.Kind",
     "fondaco.engines.speech.encoding.Format",
     "fondaco.engines.speech.wire.Usage",
     "fondaco.engines.speech.wire.AudioDone",

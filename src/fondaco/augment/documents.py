@@ -23,7 +23,7 @@ IDLE_SECONDS = 600.0
 """After so long without a document the process ends, and with it the memory that its libraries take."""
 
 SENTENCES: Mapping[Fault, str] = {
-    "unsupported": "its format is not one that can be read here: PDF, DOCX, XLSX, PPTX, EPUB, HTML and text are",
+    "unsupported": "its format is not one that can be read here (PDF, DOCX, XLSX, PPTX, EPUB, HTML, text)",
     "encrypted": "it is encrypted",
     "damaged": "it is damaged",
     "too_much": "to read it would take too long, or too much memory",

@@ -13,6 +13,9 @@ from fondaco.augment.words import content_words
 LEAST = 240
 """Characters of a text below which it is no use to give any of it."""
 
+_MOST_READ = 500_000
+"""Characters of a text that are looked through: a book, and no more than a second's work."""
+
 
 def excerpts(sources: Sequence[Result], question: str, characters: int) -> list[Result]:
     """The sources within so many characters together, in their order, each cut to a fair share.
@@ -37,7 +40,7 @@ def excerpt(text: str, question: str, characters: int) -> str:
         return text
     if characters < LEAST:
         return shortened(text, max(characters, 1))
-    pieces = [passage.text for passage in passages(text)]
+    pieces = [passage.text for passage in passages(text[:_MOST_READ])]
     if not pieces:
         return shortened(text, characters)
     chosen: dict[int, str] = {}
@@ -64,7 +67,8 @@ def _relevant(pieces: Sequence[str], question: str) -> list[int]:
     """All pieces, those with rare words of the question first, else as they come."""
     wanted = set(content_words(question))
     counts = [Counter(word for word in content_words(piece) if word in wanted) for piece in pieces]
-    weights = {word: log(1 + len(pieces) / (1 + sum(word in count for count in counts))) for word in wanted}
+    holders = Counter(word for count in counts for word in count)
+    weights = {word: log(1 + len(pieces) / (1 + n)) for word, n in holders.items()}
     scores = [sum(weights[word] * n / (n + 1) for word, n in count.items()) for count in counts]
     return sorted(range(len(pieces)), key=lambda at: -scores[at])
 

@@ -80,6 +80,7 @@ def distinct(results: Iterable[Result]) -> list[Result]:
     """Each page once, and each text: the first stays, with the date of a later one if it has none."""
     kept: dict[str, Result] = {}
     texts: list[set[str]] = []
+    short: set[tuple[str, str]] = set()
     for each in results:
         same = kept.get(address := _address(each.url))
         if same is not None:
@@ -90,6 +91,11 @@ def distinct(results: Iterable[Result]) -> list[Result]:
             if any(len(words & seen) >= _SAME * len(words | seen) for seen in texts):
                 continue
             texts.append(words)
+        elif words:
+            # So few words are the same by chance, but hardly under the same title.
+            if (each.title, each.content) in short:
+                continue
+            short.add((each.title, each.content))
         kept[address] = each
     return list(kept.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from fondaco.augment.documents import MAX_CHARACTERS, SENTENCES, Unparsable
+from fondaco.augment.documents import MAX_CHARACTERS, Unparsable
 from fondaco.augment.parsing.wire import Job, Parsed
 from fondaco.content import Sealed
 from fondaco.net.errors import FetchError, Refused
@@ -79,7 +79,7 @@ class DirectScraper:
             raise failed(error) from None
         except Unparsable as unparsable:
             blame = "url" if unparsable.fault == "unsupported" else "page"
-            raise ScrapeFailed(blame, f"The page could not be read: {SENTENCES[unparsable.fault]}") from None
+            raise ScrapeFailed(blame, f"The page could not be read: {unparsable.sentence}.") from None
         if not parsed.text:
             raise ScrapeFailed("page", "The page has no text.")
         return Page(url, parsed.title, parsed.text, parsed.date)

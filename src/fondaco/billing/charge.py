@@ -61,12 +61,12 @@ class Charge:
 
         What was held before is given back first. Raises InsufficientBalance, KeySpendLimitExceeded or LedgerUnavailable; then nothing is held.
         """
+        if self.walled and self.held:
+            self._option.release(self.held, 0)
+            self.held = NanoUsd(0)
         if not self.walled or ceiling <= 0:
             self.held = ceiling
             return ceiling
-        if self.held:
-            self._option.release(self.held, 0)
-            self.held = NanoUsd(0)
         path = self._leases.path(self.ticket.caller)
         option = self._leases.hold_now(path, ceiling)
         if option is not None:

@@ -19,11 +19,13 @@ from fondaco.money import NanoUsd
 class Metered:
     """An admitted request. It ends once: settled, or void."""
 
-    __slots__ = ("_admission", "_charge", "walled")
+    __slots__ = ("_admission", "_begun", "_charge", "walled")
 
     def __init__(self, admission: Admission, charge: Charge) -> None:
         self._admission = admission
         self._charge = charge
+        self._begun = False
+        """Something has been held for it, and may have been done."""
         self.walled = charge.walled
         """Its cost must be held before it runs."""
 
@@ -32,12 +34,15 @@ class Metered:
         return self._charge.currency
 
     async def hold(self, ceiling: NanoUsd, least: NanoUsd | None = None) -> NanoUsd:
-        """Hold what it may cost, see `Charge.hold`. Where it cannot be held, the rate is given back too."""
+        """Hold what it may cost, see `Charge.hold`. Where nothing could be held at all, the rate is given back too."""
         try:
-            return await self._charge.hold(ceiling, least)
+            held = await self._charge.hold(ceiling, least)
         except (PaymentRequired, LedgerUnavailable):
-            self._admission.give_back()
+            if not self._begun:
+                self._admission.give_back()
             raise
+        self._begun = True
+        return held
 
     def grow(self, more: NanoUsd) -> Awaitable[bool]:
         """Hold so much more; False where there is not so much."""

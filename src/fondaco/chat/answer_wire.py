@@ -76,9 +76,9 @@ class Cost(Sealed, kw_only=True, gc=False):
 class Citation(Sealed, kw_only=True, gc=False):
     title: str
     url: str
-    content: str | UnsetType = UNSET
-    date: str | UnsetType = UNSET
-    """`YYYY-MM-DD`"""
+    content: str = ""
+    date: str = ""
+    """`YYYY-MM-DD`, or empty."""
 
 
 class VeniceParametersEcho(Sealed, kw_only=True, gc=False):
@@ -95,7 +95,7 @@ class VeniceParametersEcho(Sealed, kw_only=True, gc=False):
     character_slug: str | UnsetType = UNSET
     web_search_citations: list[Citation] = field(default_factory=list[Citation])
     web_search_error: str | UnsetType = UNSET
-    """Why nothing was found, where something was asked for."""
+    """What was asked for and not found, and why."""
     enable_e2ee: bool = False
 
 

@@ -66,6 +66,7 @@ class Spending:
         "_model",
         "_over",
         "_started",
+        "ahead",
         "growth",
         "limited",
         "prompt_tokens",
@@ -86,17 +87,19 @@ class Spending:
         """Its engine was given a limit because the money left pays for no more."""
         self.services: Bill = ()
         """What was done for it beside the answer."""
+        self.ahead: Bill = ()
+        """What may yet be done for it: held with the answer, and not charged."""
 
     @property
     def walled(self) -> bool:
         return self._metered.walled
 
-    async def hold_services(self, bill: Bill) -> None:
-        """Hold what is to be done before the answer can be planned; the answer's own hold takes its place.
+    async def hold_ahead(self) -> None:
+        """Hold what may be done before the answer can be planned; the answer's own hold takes its place.
 
         Raises InsufficientBalance or KeySpendLimitExceeded.
         """
-        if amount := total(bill):
+        if amount := total(self.ahead):
             await self._metered.hold(amount)
 
     async def hold(self, made: Plan, prompt: int, choices: int, *, stepwise: bool) -> None:
@@ -111,7 +114,7 @@ class Spending:
             # Only where the prompt was counted: what is left beside a bound may be far too little.
             most = max(1, min(most, model.context_tokens - prompt))
         first = min(most, STEP) if stepwise else most
-        services = total(self.services)
+        services = total(self.services + self.ahead)
         ceiling = NanoUsd(services + chat_ceiling(model, prompt, choices * first))
         least = NanoUsd(services + chat_ceiling(model, prompt, choices))
         held = await self._metered.hold(ceiling, least)

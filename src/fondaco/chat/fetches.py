@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeAlias
-
-import msgspec
+from typing import NamedTuple, Protocol, TypeAlias
 
 from fondaco.augment.turns import Turns
 from fondaco.net.errors import TooLarge, TooSlow
@@ -23,7 +21,7 @@ class Fetching(Protocol):
     ) -> Fetched: ...
 
 
-class Kind(msgspec.Struct, frozen=True):
+class Kind(NamedTuple):
     """How one kind of part is fetched."""
 
     accept: str

@@ -27,8 +27,8 @@ _PLAIN_TAG = (
     r"(?!(?:script|style|link|base|image|use|svg|math)\b)[a-z][a-z0-9-]*"
     rf"(?:\s+{_ATTRIBUTE}(?:=(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'=<>`]+))?)*\s*/?>"
 )
-_PICTURE = re.compile(rf"!+(?=\[)|<(?=[a-z])(?!{_PLAIN_TAG})", re.IGNORECASE | re.ASCII)
-_BEGUN = re.compile(r"!+\Z|<(?:[a-z][^<>]{0,300})?\Z", re.IGNORECASE | re.ASCII)
+_PICTURE = re.compile(rf"(?<!!)!+(?=\[)|<(?=[a-z])(?!{_PLAIN_TAG})", re.IGNORECASE | re.ASCII)
+_BEGUN = re.compile(r"(?<!!)!+\Z|<(?:[a-z][^<>]{0,300})?\Z", re.IGNORECASE | re.ASCII)
 
 
 class NoCalls:
@@ -74,15 +74,21 @@ class NoPictures:
 class _Pictureless:
     """One text that comes in pieces. What may turn out to be a picture is held back until it is known."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_apart", "_held")
 
     def __init__(self) -> None:
         self._held = ""
+        self._apart = False
+        """What was shown last must not be gone on with."""
 
     def feed(self, piece: str, *, done: bool) -> str:
         """What may be shown now."""
         text = self._held + piece
-        begun = None if done else _BEGUN.search(text)
+        if text and self._apart:
+            text, self._apart = f" {text}", False
+        begun = _BEGUN.search(text)
+        if done and begun is not None:
+            self._apart, begun = True, None
         cut = len(text) if begun is None else begun.start()
         text, self._held = text[:cut], text[cut:]
         return _PICTURE.sub(lambda found: "< " if found[0] == "<" else "", text)
@@ -101,7 +107,7 @@ class Documents:
 
     def __init__(self, citations: Sequence[Citation]) -> None:
         documents = [
-            _Document(str(number), each.title, each.url, each.content or "", each.date or None)
+            _Document(str(number), each.title, each.url, each.content, each.date or None)
             for number, each in enumerate(citations, 1)
         ]
         arguments = msgspec.json.encode({"documents": documents}).decode()

@@ -24,7 +24,7 @@ from fondaco.chat.charging import (
 from fondaco.chat.enclosures import Enclosures
 from fondaco.chat.foreign import Citations, Documents, NoCalls, NoPictures
 from fondaco.chat.media_parts import has_media
-from fondaco.chat.messages import unusual
+from fondaco.chat.messages import ToolMessage, unusual
 from fondaco.chat.options import Options, effective
 from fondaco.chat.plan import Plan
 from fondaco.chat.prompt import PromptBuilder
@@ -119,19 +119,22 @@ class ChatService:
         """
         if request.fallbacks:
             return self._ask_in_turn(ticket, request)
-        return self._ask(ticket, request, self._models.resolve(request.model))
+        return self._ask(ticket, request, self._models.resolve(request.model), self._web)
 
     async def _ask_in_turn(self, ticket: Ticket, request: ChatRequest) -> ChatAnswer:
         failed: FondacoError | None = None
+        web = None if self._web is None else self._web.once()
         for name in (request.model, *(fallback.model for fallback in request.fallbacks or ())):
             try:
-                return await self._ask(ticket, request, self._models.resolve(name))
+                return await self._ask(ticket, request, self._models.resolve(name), web)
             except _TRY_NEXT as error:
                 failed = failed or error
         assert failed is not None
         raise failed
 
-    async def _ask(self, ticket: Ticket, request: ChatRequest, resolved: Resolved) -> ChatAnswer:
+    async def _ask(
+        self, ticket: Ticket, request: ChatRequest, resolved: Resolved, web: Web | None
+    ) -> ChatAnswer:
         model, serving = resolved.model, resolved.served.serving
         policy.check(ticket.caller.model_privacy, model)
         options = effective(request.venice_parameters, resolved.suffix, search_tool=request.offers_search)
@@ -158,8 +161,8 @@ class ChatService:
             spending.void()
             raise
         chat = _Chat(account, request, resolved, playing, played, unusual(played), spending)
-        if errand is not None and self._web is not None:
-            return await self._told(chat, errand, self._web)
+        if errand is not None and web is not None:
+            return await self._told(chat, errand, web)
         begun = self._begun(chat)
         # None of it is kept here: it goes as soon as its engine has been asked.
         del request, messages, played, chat
@@ -179,6 +182,7 @@ class ChatService:
         """
         request, spending = chat.request, chat.spending
         first: ChatAnswer | None = None
+        spending.ahead = errand.ceiling
         try:
             if request.offered_functions and request.tool_choice != "none":
                 # Streamed, so that an answer which is no call need not be waited for.
@@ -189,22 +193,23 @@ class ChatService:
                 if await first.calls(request.n or 1):
                     return first
             if spending.walled and first is None:
-                await spending.hold_services(errand.ceiling)
+                await spending.hold_ahead()
             gathered = await web.run(errand, chat.account)
-            plain = chat.but(request=msgspec.structs.replace(request, tools=None, tool_choice=None))
-            briefing = web.brief(gathered, errand, chat.options, chat.model, self._room(plain))
+            plain = chat.but(request=_without_tools(request))
+            briefing = await web.brief(gathered, errand, chat.options, chat.model, self._room(plain))
             if first is not None:
                 if not gathered.sources:
                     first.found = gathered
                     return first
                 await first.aclose()
             told = plain if not briefing else plain.but(messages=with_briefing(chat.messages, briefing))
-            spending.services = gathered.bill
+            spending.services, spending.ahead = gathered.bill, ()
             answer = await self._begun(told, _after(gathered, chat) if gathered.sources else ())
             answer.found = gathered
-            if gathered.sources and chat.options.enable_web_citations and _is_prose(request):
-                sources = [Source(source.title, source.content) for source in gathered.sources]
-                await answer.cite(Citations(Evidence(sources, web.embedder)))
+            if chat.options.enable_web_citations and _is_prose(request):
+                # Without sources too: then every mark points to nothing.
+                sources = [Source(source.title, source.content) for source in gathered.told]
+                answer.cite(Citations(Evidence(sources, web.embedder)))
         except BaseException:
             try:
                 if first is not None:
@@ -271,6 +276,7 @@ class ChatService:
         local = type(resolved.served.serving) is LocalServing
         # A recording's or a film's bytes are no tokens, and no engine reads more than its context.
         prompt = min(made.prompt_bound, resolved.model.context_tokens or made.prompt_bound)
+        spending.prompt_tokens = None
         if local and (target := self._seats.running(resolved.model.id)) is not None:
             body = Content(encoded(made.body(Seat(target, local=True))))
             spending.prompt_tokens = await prompt_tokens(self._transport, target, body)
@@ -296,6 +302,13 @@ def _after(gathered: Gathered, chat: _Chat) -> tuple[Reader, ...]:
     if chat.options.return_search_results_as_documents:
         return (*readers, Documents(gathered.citations))
     return readers
+
+
+def _without_tools(request: ChatRequest) -> ChatRequest:
+    """The same with none on offer. Some servers take no calls in a conversation whose tools they are not told."""
+    if any(type(message) is ToolMessage for message in request.messages):
+        return msgspec.structs.replace(request, tool_choice="none")
+    return msgspec.structs.replace(request, tools=None, tool_choice=None)
 
 
 def _is_prose(request: ChatRequest) -> bool:

@@ -99,8 +99,13 @@ class ChatAnswer:
 
     @property
     def whole(self) -> EngineAnswer | None:
-        """The answer, where it came in one piece; else None, and `more` tells it."""
-        if self._reply.whole and self.first and type(whole := self.first[0]) is not Run:
+        """The answer, where it came in one piece and goes out as it is; else None, and `more` tells it."""
+        if (
+            self._citations is None
+            and self._reply.whole
+            and self.first
+            and type(whole := self.first[0]) is not Run
+        ):
             return whole
         return None
 
@@ -108,7 +113,7 @@ class ChatAnswer:
         """The events that came next, thoughts and tool calls put where they belong; none when all is said."""
         if self.first is not None:
             first, self.first = self.first, None
-            return first
+            return await self._checked(first)
         try:
             events = await self._reply.more()
         except BROKEN:
@@ -120,15 +125,14 @@ class ChatAnswer:
         self.tally.read(events)
         if self._readers and events:
             events = self._read(events)
-        if self._citations is not None and events:
-            events = await self._citations.checked(events)
-        return events
+        return await self._checked(events)
 
-    async def cite(self, citations: Citations) -> None:
+    def cite(self, citations: Citations) -> None:
         """Have all that is said checked, from the beginning."""
         self._citations = citations
-        if self.first is not None:
-            self.first = await citations.checked(self.first)
+
+    async def _checked(self, events: list[Event]) -> list[Event]:
+        return events if self._citations is None else await self._citations.checked(events)
 
     async def calls(self, choices: int) -> bool:
         """Whether one of its choices calls a tool; what it takes to know that `more` still tells.

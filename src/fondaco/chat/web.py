@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 from msgspec import field
+from msgspec.structs import replace
 
 from fondaco.augment.addresses import addresses_in
 from fondaco.augment.briefing import briefed
@@ -18,7 +20,7 @@ from fondaco.augment.results import MAX_CONTENT, Result, shortened
 from fondaco.augment.scrape import ScrapeFailed, Scraper
 from fondaco.augment.search import Found
 from fondaco.billing.line import Bill
-from fondaco.billing.prices.services import SCRAPE_IN_CHAT, SEARCH_IN_CHAT, service_bill
+from fondaco.billing.prices.services import SCRAPE_IN_CHAT, SEARCH_IN_CHAT, Service, service_bill
 from fondaco.chat import tool_prompt
 from fondaco.chat.answer_wire import Citation
 from fondaco.chat.messages import ChatMessage, DeveloperMessage, ImagePart, SystemMessage, UserMessage
@@ -45,6 +47,9 @@ _LEAST_ROOM = 600
 _HEADING = 1_200
 """Bytes of what a briefing says beside its sources."""
 
+_AT_ONCE = 20_000
+"""Characters that are read without leaving the event loop to others."""
+
 
 class Errand(Sealed):
     """What is to be fetched for one chat."""
@@ -65,27 +70,40 @@ class Errand(Sealed):
 
 
 class Gathered(Sealed):
-    """What the errand brought. `bill` is for what the model was really given."""
+    """What the errand brought."""
 
     sources: list[Result] = field(default_factory=list[Result])
+    given: int = 0
+    """How many of them, the first ones, the caller has enclosed: they are free."""
+    by: Service | None = None
+    """What the others were got by."""
     failures: list[str] = field(default_factory=list[str])
     """Sentences on pages that could not be read, for the model."""
     error: str | None = None
-    """Why there is nothing, for the caller, where there was to be something."""
-    bill: Bill = ()
+    """What was to be found and was not, and why, for the caller."""
+    told: list[Result] = field(default_factory=list[Result])
+    """The sources as the model was given them."""
+
+    @property
+    def bill(self) -> Bill:
+        """For the sources that are there: of what the model is not given nothing is paid."""
+        found = len(self.sources) - self.given
+        if self.by is None or found <= 0:
+            return ()
+        return service_bill(self.by, found if self.by is SCRAPE_IN_CHAT else 1)
 
     @property
     def citations(self) -> list[Citation]:
         """The sources as the answer lists them, in the order of their numbers."""
-        made: list[Citation] = []
-        for source in self.sources:
-            citation = Citation(title=source.title, url=source.url)
-            if source.content:
-                citation.content = shortened(source.content, MAX_CONTENT)
-            if source.date:
-                citation.date = source.date
-            made.append(citation)
-        return made
+        return [
+            Citation(
+                title=source.title,
+                url=source.url,
+                content=shortened(source.content, MAX_CONTENT),
+                date=source.date,
+            )
+            for source in self.sources
+        ]
 
 
 class Searching(Protocol):
@@ -109,9 +127,26 @@ class Web:
         self._scraper = scraper
         self.embedder = embedder
         self._max_characters = max_characters
+        self._brought: list[tuple[Errand, Gathered]] | None = None
+
+    def once(self) -> Web:
+        """The same for one request: however many models are tried for it, no errand is run twice."""
+        made = copy(self)
+        made._brought = []
+        return made
 
     async def run(self, errand: Errand, account: str) -> Gathered:
         """Raises nothing. `account` takes its turn at reading. Pages that could be read are taken instead of a search."""
+        if self._brought is None:
+            return await self._run(errand, account)
+        gathered = next((brought for earlier, brought in self._brought if earlier == errand), None)
+        if gathered is None:
+            gathered = await self._run(errand, account)
+            self._brought.append((errand, gathered))
+        # What one model has no room for, the next one may have.
+        return replace(gathered, sources=list(gathered.sources))
+
+    async def _run(self, errand: Errand, account: str) -> Gathered:
         pages: list[Result] = []
         failures: list[str] = []
         for url, read in zip(errand.urls, await self._read(errand.urls, account), strict=True):
@@ -119,18 +154,19 @@ class Web:
                 pages.append(read)
             else:
                 failures.append(f"{shortened(url, 200)}: {read}")
-        given = list(errand.given)
+        gathered = Gathered(sources=list(errand.given), given=len(errand.given), failures=failures)
+        gathered.error = " ".join(failures) or None
         if pages:
-            bill = service_bill(SCRAPE_IN_CHAT, len(pages))
-            return Gathered(sources=given + pages, failures=failures, bill=bill)
+            gathered.sources += pages
+            gathered.by = SCRAPE_IN_CHAT
+            return gathered
         if errand.query:
             found = await self._search.search(errand.query)
+            gathered.error = found.error or gathered.error
             if found.results:
-                bill = service_bill(SEARCH_IN_CHAT)
-                return Gathered(sources=given + found.results, failures=failures, bill=bill)
-            if found.error is not None:
-                return Gathered(sources=given, failures=failures, error=found.error)
-        return Gathered(sources=given, failures=failures, error=" ".join(failures) or None)
+                gathered.sources += found.results
+                gathered.by, gathered.error = SEARCH_IN_CHAT, None
+        return gathered
 
     async def _read(self, urls: Sequence[str], account: str) -> list[Result | str]:
         return await asyncio.gather(*(self._page(url, account) for url in urls))
@@ -143,27 +179,38 @@ class Web:
             return failed.sentence
         return Result(shortened(page.title, 300) or url, url, page.text, page.date)
 
-    def brief(self, gathered: Gathered, errand: Errand, options: Options, model: Model, room: int) -> str:
+    async def brief(
+        self, gathered: Gathered, errand: Errand, options: Options, model: Model, room: int
+    ) -> str:
         """What the model is given of what was found, within `room` bytes; empty where there is nothing to say.
 
         `gathered` has then only the sources that the model is given, so that numbers mean the same to all.
         """
+        if sum(len(source.content) for source in gathered.sources) > _AT_ONCE:
+            return await asyncio.to_thread(self._brief, gathered, errand, options, model, room)
+        return self._brief(gathered, errand, options, model, room)
+
+    def _brief(self, gathered: Gathered, errand: Errand, options: Options, model: Model, room: int) -> str:
         characters = self.characters(errand, model)
+        # As `briefing_bound` promises.
+        room = min(room, 8 * characters)
         while gathered.sources:
             # Bytes are what context is reckoned by, and some scripts have three or four to the character.
             if room < _LEAST_ROOM:
-                gathered.sources, gathered.bill = [], ()
+                gathered.sources = []
                 gathered.error = "The conversation leaves no room in the model's context for what was found."
                 break
             told = excerpts(gathered.sources, errand.question, min(characters, room))
             text = briefed(told, cite=options.enable_web_citations, failed=gathered.failures)
             if (size := len(text.encode())) <= room + _HEADING:
+                gathered.told = told
                 del gathered.sources[len(told) :]
                 return text
             characters = min(characters, room) * room // size
             if characters < _LEAST_ROOM:
                 room = 0
-        return briefed([], cite=False, failed=gathered.failures) if gathered.failures else ""
+        text = briefed([], cite=False, failed=gathered.failures)
+        return text if len(text.encode()) <= room + _HEADING else ""
 
     def briefing_bound(self, errand: Errand, model: Model, room: int) -> int:
         """More bytes than a briefing can have: each character has four at most, and may be given a space."""

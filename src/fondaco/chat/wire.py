@@ -226,8 +226,8 @@ class ChatRequest(Sealed, kw_only=True, forbid_unknown_fields=True, gc=False):
 
     @property
     def demands_call(self) -> bool:
-        """Whether the answer must be a call of a tool."""
-        return self.tool_choice not in (None, "auto", "none")
+        """Whether the answer must be a call of one of the caller's functions."""
+        return self.tool_choice not in (None, "auto", "none") and bool(self.offered_functions)
 
     @property
     def offered_functions(self) -> list[FunctionSpec]:

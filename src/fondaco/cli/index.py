@@ -18,18 +18,42 @@ app = typer.Typer(
     add_completion=False,
 )
 
+
+def _named(place: str) -> str:
+    """An empty path would be the folder one stands in, with all that is in it."""
+    if not place.strip():
+        raise typer.BadParameter("It must not be empty.")
+    return place
+
+
+def _web_url(url: str | None) -> str | None:
+    from fondaco.augment.index.gathering import is_url
+
+    if url is not None and not is_url(url):
+        raise typer.BadParameter("It must begin with http:// or https://.")
+    return url
+
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH|URL", help="A folder, a file, or a page's URL.", show_default=False, callback=_named
+    ),
+]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file.", show_default=False)]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Data directory.", show_default=False)]
-PLACE = "A folder, a file, or a page's URL."
 
 
 @app.command()
 def add(
-    place: Annotated[str, typer.Argument(metavar="PATH|URL", help=PLACE, show_default=False)],
+    place: Place,
     url: Annotated[
         str | None,
         typer.Option(
-            "--url", help="Where these files are on the web; citations lead there.", show_default=False
+            "--url",
+            help="Where these files are on the web; citations lead there.",
+            show_default=False,
+            callback=_web_url,
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -49,6 +73,8 @@ def add(
         fail(f"{harmless(place)}: {missing}.", status=1)
     except IndexBroken as broken:
         fail(f"{broken}.", status=1)
+    if not (done.added or done.unchanged or done.gone):
+        fail(f"{harmless(place)}: nothing of it could be taken in.", status=1)
     typer.echo(
         f"{done.added} added, {done.unchanged} unchanged, {done.left_out} left out, {done.gone} no longer there."
     )
@@ -82,7 +108,7 @@ def list_sources(data_dir: DataDir = None, config: Config = None) -> None:
 
 @app.command()
 def remove(
-    place: Annotated[str, typer.Argument(metavar="PATH|URL", help=PLACE, show_default=False)],
+    place: Place,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:

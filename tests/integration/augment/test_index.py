@@ -122,6 +122,27 @@ async def test_a_folder_is_taken_in_and_found_again(
     assert (results[0].title, results[0].content) == ("Tides", "When the moon is half, the sea rises least.")
 
 
+async def test_a_place_that_has_nothing_to_find_is_not_kept(
+    folder: Path, store: IndexStore, documents: Documents
+) -> None:
+    done = await gathering(store, documents).add(str(folder / "picture.png"))
+    assert done == Gathered(added=0, unchanged=0, left_out=1, gone=0)
+    assert store.sources() == []
+    await gathering(store, documents).add(str(folder / "deep"))
+    (folder / "deep" / "bread.txt").unlink()
+    assert (await gathering(store, documents).add(str(folder / "deep"))).gone == 1
+    assert store.sources() == []
+
+
+async def test_the_servers_own_folder_is_not_taken_in(store: IndexStore, documents: Documents) -> None:
+    notes = store.data_dir / "notes.txt"
+    notes.write_text("Of the server's own.")
+    for place in (store.data_dir, notes):
+        with pytest.raises(NoSuchPlace, match="own data directory"):
+            await gathering(store, documents).add(str(place))
+    assert store.sources() == []
+
+
 async def test_given_again_a_folder_is_brought_up_to_date(
     tmp_path: Path, folder: Path, store: IndexStore, documents: Documents
 ) -> None:
@@ -389,3 +410,14 @@ def test_the_command_line_adds_lists_and_removes(
     missing = run(app, ["index", "add", str(tmp_path / "nothing"), "--data-dir", data])
     assert missing.exit_code == 1
     assert "there is no such file or folder" in missing.output
+    for words, said in (
+        (["add", ""], "must not be empty"),
+        (["remove", " "], "must not be empty"),
+        (["add", str(folder), "--url", "docs.example.com"], "must begin with http"),
+    ):
+        refused = run(app, ["index", *words, "--data-dir", data])
+        assert refused.exit_code == 2
+        assert said in refused.output
+    nothing = run(app, ["index", "add", str(folder / "picture.png"), "--data-dir", data])
+    assert nothing.exit_code == 1
+    assert "nothing of it could be taken in" in nothing.output

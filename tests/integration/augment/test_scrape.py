@@ -66,6 +66,18 @@ async def test_a_redirect_to_a_closed_site_is_refused(site: OddServer, documents
         await DirectScraper(fetcher(site.place, resolve=public), documents).scrape(f"{site.url}/go")
 
 
+async def test_what_cannot_be_read_is_said_in_a_whole_sentence(site: OddServer, documents: Documents) -> None:
+    picture = b"\x89PNG\r\n\x1a\n\x00\x00"
+    site.pages["/picture.png"] = answer(picture, headers={"content-type": "image/png"})
+    with pytest.raises(ScrapeFailed) as failed:
+        await DirectScraper(fetcher(site.place), documents).scrape(f"{site.url}/picture.png")
+    assert failed.value.blame == "url"
+    assert failed.value.sentence == (
+        "The page could not be read: its format is not one that can be read here"
+        " (PDF, DOCX, XLSX, PPTX, EPUB, HTML, text)."
+    )
+
+
 async def test_firecrawl_reads_what_we_would_fetch(site: OddServer) -> None:
     services = SearchServices(site)
     services.pages = {

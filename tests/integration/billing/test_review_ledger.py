@@ -12,12 +12,14 @@ import pytest
 from sqlalchemy import func, select
 
 from fondaco.billing.ledger import TooMuch
+from fondaco.billing.meter import Metered
 from fondaco.chat.answer import fold
 from fondaco.chat.tally import Tally
 from fondaco.chat.underway import ChatAnswer
 from fondaco.content import Content
-from fondaco.errors import KeySpendLimitExceeded
+from fondaco.errors import InsufficientBalance, KeySpendLimitExceeded
 from fondaco.keys.caller import SpendLimits
+from fondaco.limits.admission import Admission
 from fondaco.money import NanoUsd
 from fondaco.store.presence import Presence
 from fondaco.store.schema import walls
@@ -170,3 +172,38 @@ async def test_an_answer_whose_engine_is_left_late_is_paid_or_void_and_holds_not
     with pytest.raises(end):
         await fold(cast("ChatAnswer", answer))
     assert ends == ["left" if end is asyncio.CancelledError else "void"]
+
+
+@pytest.mark.parametrize("end", ["settled", "void"])
+async def test_a_hold_that_gives_way_to_nothing_is_free_again(tmp_path: Path, end: str) -> None:
+    """A search is held for, finds nothing, and the model that answers costs nothing."""
+    async with house(tmp_path, prepaid=True) as it:
+        caller = await a_key(it.database)
+        await it.ledger.credit(ACCOUNT, NanoUsd(CENT), "USD", "test")
+        charge = it.charge(caller)
+        await charge.hold(NanoUsd(CENT))
+        await charge.hold(NanoUsd(0), NanoUsd(0))
+        if end == "void":
+            charge.void()
+        else:
+            assert await charge.settle((), USE) == 0
+        assert await it.charge(caller).hold(NanoUsd(CENT)) == CENT
+
+
+async def test_what_is_refused_for_money_after_something_was_done_for_it_counts_in_its_rate(
+    tmp_path: Path,
+) -> None:
+    """Else whoever has money for a search, and for no answer, searches for ever and for nothing."""
+    async with house(tmp_path, prepaid=True) as it:
+        caller = await a_key(it.database)
+        await it.ledger.credit(ACCOUNT, NanoUsd(CENT), "USD", "test")
+        given_back: list[bool] = []
+        admission = cast("Admission", SimpleNamespace(give_back=lambda: given_back.append(True)))
+        metered = Metered(admission, it.charge(caller))
+        await metered.hold(NanoUsd(CENT))
+        with pytest.raises(InsufficientBalance):
+            await metered.hold(NanoUsd(CENT + 1))
+        assert given_back == []
+        with pytest.raises(InsufficientBalance):
+            await Metered(admission, it.charge(caller)).hold(NanoUsd(CENT + 1))
+        assert given_back == [True]

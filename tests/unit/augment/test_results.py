@@ -125,6 +125,20 @@ def test_one_text_on_several_pages_comes_once() -> None:
     assert [each.url for each in found] == ["https://a.test/", "https://c.test/"]
 
 
+def test_a_short_text_comes_once_under_one_title_and_from_each_page_under_others() -> None:
+    text = "Hulls are painted blue each April."
+    found = distinct(
+        [
+            _at("https://a.test/", text, title="Boats"),
+            _at("https://b.test/", text, title="Boats"),
+            _at("https://c.test/", text, title="Paint"),
+            _at("https://d.test/", title="Boats"),
+            _at("https://e.test/", title="Boats"),
+        ]
+    )
+    assert [each.url[8] for each in found] == ["a", "c", "d", "e"]
+
+
 def test_as_many_come_as_fit() -> None:
     found = [_at(f"https://{at}.test/", "word " * 100) for at in range(5)]
     kept = fitting(found, 1300)

@@ -75,8 +75,8 @@ def test_the_usage_chunk_has_no_choices() -> None:
     assert b'"choices":[],"usage":{"prompt_tokens":1' in msgspec.json.encode(chunk)
 
 
-def test_citations_leave_out_what_they_do_not_know() -> None:
-    assert msgspec.json.encode(Citation(title="t", url="u")) == b'{"title":"t","url":"u"}'
+def test_citations_have_four_texts_whatever_is_known() -> None:
+    assert encode(Citation(title="t", url="u")) == b'{"title":"t","url":"u","content":"","date":""}'
 
 
 def test_two_answers_do_not_share_their_lists() -> None:

@@ -66,6 +66,7 @@ requests = st.builds(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=400, deadline=None)
 @given(requests | anything)
 def test_what_the_decoder_refuses_has_an_issue_and_what_it_takes_has_none(value: Any) -> None:

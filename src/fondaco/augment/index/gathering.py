@@ -32,7 +32,7 @@ class Gathered(NamedTuple):
 
 
 class NoSuchPlace(Exception):
-    """Neither a folder nor a file nor a page that can be fetched. The text says why."""
+    """Neither a folder nor a file nor a page that can be taken in. The text says why."""
 
 
 class Gathering:
@@ -53,6 +53,8 @@ class Gathering:
         path = await asyncio.to_thread(Path(place).resolve)
         if not await asyncio.to_thread(path.exists):
             raise NoSuchPlace("there is no such file or folder")
+        if self._store.data_dir.resolve() in (path, path.parent if path.is_file() else path):
+            raise NoSuchPlace("the server's own data directory is not taken in")
         return await self._add_files(path, base_url, tell)
 
     async def _add_page(self, url: str, tell: Tell) -> Gathered:
@@ -66,7 +68,7 @@ class Gathering:
         )
         what = await self._put(source_id, known, url, url, job, found.body)
         tell(url, what)
-        return _counted([what], 0)
+        return self._ended(url, [what], 0)
 
     async def _add_files(self, path: Path, base_url: str | None, tell: Tell) -> Gathered:
         source_id, known = self._store.begin(str(path), base_url)
@@ -89,7 +91,14 @@ class Gathering:
         gone = [name for name in known if name not in seen]
         for name in gone:
             self._store.drop(source_id, name)
-        return _counted(outcomes, len(gone))
+        return self._ended(str(path), outcomes, len(gone))
+
+    def _ended(self, place: str, outcomes: list[str], gone: int) -> Gathered:
+        """A place that has nothing is not kept."""
+        added, unchanged = outcomes.count("added"), outcomes.count("unchanged")
+        if not added + unchanged:
+            self._store.remove(place)
+        return Gathered(added, unchanged, len(outcomes) - added - unchanged, gone)
 
     async def _put(
         self, source_id: int, known: dict[str, bytes], name: str, url: str, job: Job, data: bytes
@@ -157,8 +166,3 @@ def _title(parsed: Parsed, name: str) -> str:
         return parsed.title
     first = parsed.text.partition("\n")[0]
     return first.lstrip("# ").strip() if first.startswith("#") else name
-
-
-def _counted(outcomes: list[str], gone: int) -> Gathered:
-    added, unchanged = outcomes.count("added"), outcomes.count("unchanged")
-    return Gathered(added, unchanged, len(outcomes) - added - unchanged, gone)

@@ -76,7 +76,9 @@ def test_the_usage_chunk_has_no_choices() -> None:
 
 
 def test_citations_have_four_texts_whatever_is_known() -> None:
-    assert encode(Citation(title="t", url="u")) == b'{"title":"t","url":"u","content":"","date":""}'
+    assert (
+        msgspec.json.encode(Citation(title="t", url="u")) == b'{"title":"t","url":"u","content":"","date":""}'
+    )
 
 
 def test_two_answers_do_not_share_their_lists() -> None:

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, least in AT_LEAST.items()
     ]
     for name, near in nearness.items():
-        good = near["median"] >= 0.999 and near["worst"] >= 0.99
+        good = near["median"] >= 0.9999 and near["worst"] >= 0.9999
         said = f"median {near['median']:.6f}, worst {near['worst']:.6f}"
         verdicts.append(verdict(f"{name}: cosine to bare vectors", good, said))
         same = near["same_first"]

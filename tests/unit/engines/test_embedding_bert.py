@@ -42,7 +42,6 @@ async def test_its_vectors_are_those_of_its_graph() -> None:
     vectors = bert.encode(rows)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     near = [float(vector @ bare(row)) for vector, row in zip(vectors, rows, strict=True)]
-    assert min(near) > 0.995
-    assert np.median(near) > 0.999
+    assert min(near) >= 0.9999
     alone = np.concatenate([bert.encode([row]) for row in rows[:6]])
-    assert (alone * vectors[:6]).sum(1).min() > 0.995, "a batch changes little"
+    assert (alone * vectors[:6]).sum(1).min() >= 0.9999, "a batch changes nothing"

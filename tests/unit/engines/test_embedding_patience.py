@@ -24,6 +24,7 @@ class Tokens:
 
 class Slow:
     dimensions = 2
+    at_once = 1
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -71,6 +71,11 @@ class Model(Protocol):
 
     @property
     def dimensions(self) -> int: ...
+    @property
+    def at_once(self) -> int:
+        """How many calls may be made side by side."""
+        ...
+
     def encode(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]: ...
 
 
@@ -91,7 +96,7 @@ class Embeddings:
         self._name = name
         self._tokens = tokens
         self._dimensions = encoder.dimensions
-        self._batcher = Batcher(encoder.encode, encoder.dimensions)
+        self._batcher = Batcher(encoder.encode, encoder.dimensions, encoder.at_once)
         self._most = most
         self._cut = cut
 

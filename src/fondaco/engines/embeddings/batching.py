@@ -72,21 +72,25 @@ class _Job:
 
 
 class Batcher:
-    """Of one event loop. `encode` is called in one thread of its own, which takes batch after batch by itself: while
+    """Of one event loop. `encode` is called in threads of its own, which take batch after batch by themselves: while
     the loop answers for one, the next is under way.
     """
 
     def __init__(
-        self, encode: Callable[[Sequence[Sequence[int]]], NDArray[np.float32]], dimensions: int
+        self,
+        encode: Callable[[Sequence[Sequence[int]]], NDArray[np.float32]],
+        dimensions: int,
+        at_once: int = 1,
     ) -> None:
+        """`at_once` batches may be encoded side by side."""
         self._numpy: Any = importlib.import_module("numpy")
         self._encode = encode
         self._dimensions = dimensions
         self._waiting: Waiting[_Row] = Waiting()
-        self._running = False
+        self._idle = at_once
         self._lock = threading.Lock()
-        """For the two above, which the loop and the thread share."""
-        self._thread = ThreadPoolExecutor(1, "encoder")
+        """For the two above, which the loop and the threads share."""
+        self._threads = ThreadPoolExecutor(at_once, "encoder")
         self._pace = BATCH_TOKENS / BATCH_SECONDS
 
     async def embed(self, texts: Sequence[Text], left: asyncio.Future[None]) -> NDArray[np.float32]:
@@ -99,9 +103,10 @@ class Batcher:
         try:
             with self._lock:
                 self._waiting.add(job.rows)
-                begin, self._running = not self._running, True
-            if begin:
-                self._thread.submit(self._run, asyncio.get_running_loop())
+                begin = min(self._idle, len(job.rows))
+                self._idle -= begin
+            for _ in range(begin):
+                self._threads.submit(self._run, asyncio.get_running_loop())
             await job.done
         finally:
             left.remove_done_callback(job.leave)
@@ -122,7 +127,7 @@ class Batcher:
     def _next(self) -> list[_Row]:
         with self._lock:
             rows = self._waiting.take(self._tokens())
-            self._running = bool(rows)
+            self._idle += not rows
             return rows
 
     def _tokens(self) -> int:

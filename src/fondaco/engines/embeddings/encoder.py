@@ -59,6 +59,7 @@ class Encoder:
             if not self._inputs.keys() <= _INPUTS:
                 raise LoadFailed
             self.dimensions: int = self.encode([[pad, pad]]).shape[1]
+            self.at_once = 1
         except LoadFailed:
             raise
         except Exception as error:  # the runtime raises its own kinds

@@ -99,6 +99,8 @@ def test_the_unguarded_streaming_loop(client: OpenAI) -> None:
         model="venice-uncensored",
         messages=[{"role": "user", "content": "Write one sentence about a cat."}],
         stream=True,
+        # The smallest model may write of cats for minutes.
+        max_tokens=60,
     )
     for chunk in stream:
         if chunk.choices[0].delta.content:

@@ -146,7 +146,9 @@ def test_the_missions_retrieval_sample(coder_gateway: Gateway) -> None:
             {"role": "system", "content": f"Answer based on this context:\n{context}"},
             {"role": "user", "content": question},
         ],
-        max_tokens=60,
+        max_tokens=120,
+        # So small a model says at times that it depends.
+        temperature=0,
     )
     assert response.model == CODER
     assert "first" in (response.choices[0].message.content or "").lower()

@@ -57,7 +57,9 @@ def test_three_engines_right_and_wrong_leave_nothing(tmp_path: Path) -> None:
             assert_status(transcribe(house, file, fields, f"{plant('file name')}.{form}"), 200)
         spoken = SPOKEN.read_bytes()
         heard = transcribe(house, spoken, [("prompt", plant("prompt")), ("language", "en")])
-        assert b"grandmother" in assert_status(heard, 200)
+        # A canary is no prompt that helps: the model may pass over one sentence or the other.
+        told = assert_status(heard, 200)
+        assert b"grandmother" in told or b"museum" in told
         assert_status(transcribe(house, spoken, [("language", plant("language"))]), 400)
         for bad in (
             encoded("flac", tone(1))[:3000] + plant("damaged").encode() * 99,
